@@ -1,0 +1,25 @@
+/** Subjects of events are `<type>.<device>` (or `<type>.<instance id>`). */
+export const EVENT_TYPES = [
+  'device.connected',
+  'device.disconnected',
+  'device.refused',
+  'device.flapping',
+  'lease.granted',
+  'lease.resumed',
+  'lease.grace',
+  'lease.expired',
+  'lease.moved',
+  'conn.opened',
+  'conn.closed',
+  'conn.failed',
+  'ports.exhausted',
+  'instance.gone',
+] as const;
+export type EventType = (typeof EVENT_TYPES)[number];
+
+/** The stream of device.*, lease.*, ports.* and instance.*: at least once, in order. */
+export const EVENTS_STREAM = 'CULVERT_EVENTS';
+export const EVENTS_SUBJECTS = ['device.*.*', 'lease.*.*', 'ports.*.*', 'instance.*.*'];
+/** The stream of conn.*: at most once, bounded. */
+export const CONN_STREAM = 'CULVERT_CONN';
+export const CONN_SUBJECTS = ['conn.*.*'];

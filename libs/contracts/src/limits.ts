@@ -1,0 +1,148 @@
+/**
+ * Every timeout and cap of the system, in one place. Each can be overridden by the environment variable
+ * `CULVERT_LIMIT_<NAME>`; values are validated at start.
+ */
+export interface Limit {
+  unit: 'ms' | 'bytes' | 'count';
+  default: number;
+  min: number;
+  max: number;
+  reason: string;
+}
+
+const ms = (value: number, min: number, max: number, reason: string): Limit => ({ unit: 'ms', default: value, min, max, reason });
+const bytes = (value: number, min: number, max: number, reason: string): Limit => ({
+  unit: 'bytes',
+  default: value,
+  min,
+  max,
+  reason,
+});
+const count = (value: number, min: number, max: number, reason: string): Limit => ({
+  unit: 'count',
+  default: value,
+  min,
+  max,
+  reason,
+});
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const KIB = 1024;
+
+export const LIMITS = {
+  // Handshakes and control connections
+  HANDSHAKE_MS: ms(10 * SECOND, 100, MINUTE, 'a handshake that takes longer is not a device that works'),
+  HANDSHAKE_BYTES: bytes(8 * KIB, KIB, 64 * KIB, 'request line and headers of a handshake; the longest legal one is under 2 KiB'),
+  HANDSHAKES_PENDING: count(512, 1, 100_000, 'unauthenticated handshakes at once in one instance; bounds their memory'),
+  CONTROL_MESSAGE_BYTES: bytes(1024, 256, 64 * KIB, 'protocol version 1: a flat JSON object that a microcontroller can hold'),
+  CONTROL_MESSAGES_PER_SECOND: count(1000, 10, 1_000_000, 'messages of one device; dials refused at full speed stay below'),
+  CONTROL_BUFFER_BYTES: bytes(
+    256 * KIB,
+    4 * KIB,
+    16 * 1024 * KIB,
+    'unsent control messages of one device; past it the connection is cut',
+  ),
+  CLOSE_MS: ms(2 * SECOND, 50, MINUTE, 'closing handshake of a WebSocket; afterwards the socket is destroyed'),
+  PORTS_PER_DEVICE: count(32, 1, 32, 'protocol version 1'),
+  // Leases
+  GRACE_MS: ms(
+    HOUR,
+    100,
+    365 * 24 * HOUR,
+    'CULVERT_GRACE sets it too: a reboot, an upgrade or a short outage keeps name and ports',
+  ),
+  RECONNECTING_MS: ms(5 * SECOND, 0, MINUTE, 'visitors of a lost device are held this long; longer and browsers look frozen'),
+  TENURE_CONFIRM_MS: ms(30 * SECOND, 500, 5 * MINUTE, 'a granted tenure that is not confirmed falls back to its former state'),
+  PROBE_MS: ms(2 * SECOND, 50, 30 * SECOND, 'how long a holder may take to show that it lives before a newcomer takes over'),
+  COOL_DOWN_MS: ms(
+    10 * MINUTE,
+    100,
+    24 * HOUR,
+    'a freed port is not given out again so soon: a stale bookmark must not reach another device',
+  ),
+  RECORD_SLACK_MS: ms(
+    24 * HOUR,
+    MINUTE,
+    30 * 24 * HOUR,
+    "TTL of store records beyond their due time: the store's own safety net",
+  ),
+  SWEEP_MS: ms(500, 20, 10 * SECOND, 'how often lease-manager looks for due leases'),
+  // Instances
+  INSTANCE_RENEW_MS: ms(3 * SECOND, 50, MINUTE, 'three renewals fit into one TTL'),
+  INSTANCE_TTL_MS: ms(10 * SECOND, 200, 5 * MINUTE, 'an instance that did not renew for this long is gone'),
+  LISTENER_GONE_MS: ms(30 * SECOND, 500, HOUR, 'http names of a listener that is gone this long move to another'),
+  WIND_DOWN_MS: ms(MINUTE, 500, HOUR, 'running transfers may finish this long after SIGTERM'),
+  // Visitors and transfers
+  DIAL_MS: ms(10 * SECOND, 100, MINUTE, 'from the first dial to an attached transfer'),
+  LOCAL_CONNECT_MS: ms(
+    5 * SECOND,
+    50,
+    MINUTE,
+    'the agent connects to its local target; below DIAL_MS so that the reason reaches the visitor',
+  ),
+  LINGER_MS: ms(MINUTE, 100, 24 * HOUR, 'how long the second direction may stay silent after the first has ended'),
+  WRITE_MS: ms(MINUTE, 100, HOUR, 'a peer that takes no byte for this long is frozen'),
+  VISITORS_WAITING_PER_DEVICE: count(
+    256,
+    1,
+    100_000,
+    'visitors without a transfer yet; bounds sockets held for a device that does not answer',
+  ),
+  VISITORS_PER_DEVICE: count(1024, 1, 100_000, 'visitors of one device at once, waiting ones included'),
+  TRANSFERS_PER_DEVICE: count(256, 1, 10_000, 'transfers at once when the device names no number of its own'),
+  MAX_FRAME_BYTES: bytes(64 * KIB, 125, 1024 * KIB, 'largest binary message sent to a device that names no number of its own'),
+  TRANSFER_BUFFER_BYTES: bytes(
+    256 * KIB,
+    16 * KIB,
+    1024 * KIB,
+    'largest read of one direction of a transfer; at most one is unflushed',
+  ),
+  TURN_BYTES: bytes(256 * KIB, 64 * KIB, 64 * 1024 * KIB, 'bytes one transfer may move in an event-loop turn while others wait'),
+  // Warm transfers
+  WARM_PER_DEVICE: count(16, 0, 64, 'warm transfers waiting per device'),
+  WARM_PER_LISTENER: count(1024, 0, 20_000, 'warm transfers waiting per listener'),
+  WARM_RECENT_MS: ms(5 * MINUTE, 100, 24 * HOUR, 'a device visited this recently may keep warm transfers'),
+  WARM_ACCEPT_MS: ms(2 * SECOND, 50, 10 * SECOND, 'from `assign` to `accepted`; afterwards the visitor is dialled classically'),
+  // Bus
+  COMMAND_MS: ms(5 * SECOND, 100, MINUTE, 'reply to a command'),
+  ACQUIRE_MS: ms(
+    8 * SECOND,
+    500,
+    MINUTE,
+    'reply to cmd.lease.acquire: a probe, an allocation and a bind fit into it; under HANDSHAKE_MS',
+  ),
+  EVENT_RING: count(10_000, 16, 1_000_000, 'conn.* events waiting for NATS; older ones are dropped and counted'),
+  EVENTS_RETENTION_MS: ms(7 * 24 * HOUR, MINUTE, 365 * 24 * HOUR, 'device.* and lease.* events are kept this long'),
+  CONN_EVENTS_BYTES: bytes(
+    256 * 1024 * KIB,
+    1024 * KIB,
+    1024 * 1024 * 1024 * KIB,
+    'size of the stream of conn.* events; the oldest go first',
+  ),
+  // Edge
+  ROUTE_AGE_MS: ms(2 * SECOND, 100, MINUTE, 'age of a cached route while Redis answers'),
+  ROUTE_STALE_MS: ms(
+    8 * MINUTE,
+    SECOND,
+    HOUR,
+    'age of a cached route while Redis is away; with EDGE_KEEPALIVE_MS below COOL_DOWN_MS',
+  ),
+  EDGE_KEEPALIVE_MS: ms(
+    4 * SECOND,
+    100,
+    5 * MINUTE,
+    'idle upstream connection at the edge; below the 5 s after which Node and Apache targets close theirs',
+  ),
+  EDGE_RETRY_MS: ms(5 * SECOND, 0, MINUTE, 'requests not sent yet are tried again this long while a listener restarts'),
+  // Lifecycle
+  STOP_MS: ms(10 * SECOND, 500, 10 * MINUTE, 'a service that has not stopped by then is ended'),
+} as const satisfies Record<string, Limit>;
+
+export type LimitName = keyof typeof LIMITS;
+export type Limits = Readonly<Record<LimitName, number>>;
+
+export const DEFAULT_LIMITS: Limits = Object.freeze(
+  Object.fromEntries(Object.entries(LIMITS).map(([name, limit]) => [name, limit.default])) as Record<LimitName, number>,
+);
