@@ -1,0 +1,206 @@
+import Type from 'typebox';
+import {
+  DeviceName,
+  EndpointSchema,
+  Epoch,
+  Id,
+  InstanceId,
+  LeaseSchema,
+  Millis,
+  PortNumber,
+  PortSpecSchema,
+  RefusedName,
+  replyOf,
+  StateName,
+  Text,
+  TokenDigest,
+} from './schema.ts';
+
+const Tenure = { device: DeviceName, epoch: Epoch };
+const Page = {
+  cursor: Type.Optional(Type.String({ maxLength: 128 })),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+};
+const DeviceRecord = Type.Object({ device: DeviceName, created_at: Millis, revoked: Type.Boolean() });
+const Count = Type.Integer({ minimum: 0 });
+
+/**
+ * Every command: its request and its reply. Subjects are `cmd.<name>`; those with `to: 'instance'` are
+ * `cmd.<service>.<id>.<verb>` and go to one process, the others are shared by all instances of a service.
+ */
+export const COMMANDS = {
+  // lease-manager
+  'lease.acquire': {
+    to: 'shared',
+    request: Type.Object({
+      device: DeviceName,
+      token_digest: TokenDigest,
+      ports: Type.Array(PortSpecSchema, { minItems: 1, maxItems: 32 }),
+      boot: Id,
+      ingress: InstanceId,
+      control: Id,
+      remote: Text,
+      warm: Count,
+      transfers: Type.Integer({ minimum: 1 }),
+      max_frame: Type.Integer({ minimum: 1 }),
+    }),
+    reply: replyOf({
+      epoch: Epoch,
+      resumed: Type.Boolean(),
+      grace_ms: Millis,
+      listener: InstanceId,
+      endpoints: Type.Array(EndpointSchema),
+    }),
+  },
+  /** Ends a tenure. A stale epoch or control id changes nothing and is refused with `lease_lost`. */
+  'lease.release': {
+    to: 'shared',
+    request: Type.Object({ ...Tenure, control: Id, reason: Type.String({ maxLength: 64 }) }),
+    reply: replyOf({ state: StateName }),
+  },
+  'lease.get': {
+    to: 'shared',
+    request: Type.Object({ device: DeviceName }),
+    reply: replyOf({ lease: Type.Union([LeaseSchema, Type.Null()]) }),
+  },
+  'lease.list': {
+    to: 'shared',
+    request: Type.Object({ ...Page, listener: Type.Optional(InstanceId) }),
+    reply: replyOf({
+      /** `token_digest` is for listeners: what a transfer of this tenure must present. */
+      leases: Type.Array(Type.Object({ lease: LeaseSchema, token_digest: Type.Union([TokenDigest, Type.Null()]) })),
+      cursor: Type.Union([Type.String(), Type.Null()]),
+    }),
+  },
+  /** Ends the lease at once, in whatever state: names and ports go (ports to cool-down), connections are cut. */
+  'lease.revoke': {
+    to: 'shared',
+    request: Type.Object({ device: DeviceName, reason: Text }),
+    reply: replyOf({ revoked: Type.Boolean() }),
+  },
+  'device.auth': {
+    to: 'shared',
+    request: Type.Object({ device: DeviceName, token_digest: TokenDigest }),
+    reply: replyOf({}),
+  },
+  'device.add': {
+    to: 'shared',
+    request: Type.Object({ device: DeviceName, token_digest: TokenDigest }),
+    reply: replyOf({ created_at: Millis }),
+  },
+  'device.list': {
+    to: 'shared',
+    request: Type.Object(Page),
+    reply: replyOf({
+      devices: Type.Array(Type.Object({ ...DeviceRecord.properties, lease: Type.Union([LeaseSchema, Type.Null()]) })),
+      cursor: Type.Union([Type.String(), Type.Null()]),
+    }),
+  },
+  'device.show': {
+    to: 'shared',
+    request: Type.Object({ device: DeviceName }),
+    reply: replyOf({ device: DeviceRecord, lease: Type.Union([LeaseSchema, Type.Null()]) }),
+  },
+  /** The device's token is dead from now on; `missing` names instances that have not acknowledged the cut. */
+  'device.revoke': {
+    to: 'shared',
+    request: Type.Object({ device: DeviceName }),
+    reply: replyOf({ missing: Type.Array(Type.String()) }),
+  },
+  'device.rotate': {
+    to: 'shared',
+    request: Type.Object({ device: DeviceName, token_digest: TokenDigest }),
+    reply: replyOf({}),
+  },
+  // port-allocator
+  /** Reserves ports for TENURE_CONFIRM_MS under (device, epoch), all of one listener; `listener` asks for that one only. */
+  'port.allocate': {
+    to: 'shared',
+    request: Type.Object({
+      ...Tenure,
+      count: Type.Integer({ minimum: 1, maximum: 32 }),
+      listener: Type.Union([InstanceId, Type.Null()]),
+      /** Ports found in use by a foreign process: put aside for a cool-down and reported. */
+      unusable: Type.Optional(Type.Array(PortNumber, { maxItems: 32 })),
+    }),
+    reply: replyOf({ listener: InstanceId, ports: Type.Array(PortNumber) }),
+  },
+  'port.release': {
+    to: 'shared',
+    request: Type.Object({ ...Tenure, listener: InstanceId, ports: Type.Array(PortNumber, { maxItems: 64 }) }),
+    reply: replyOf({ released: Count }),
+  },
+  // tcp-listener, one instance
+  /** Level-triggered: the highest (epoch, rev) wins, an older one is refused with `lease_lost`. */
+  'listener.bind': {
+    to: 'instance',
+    request: Type.Object({
+      ...Tenure,
+      rev: Count,
+      state: StateName,
+      since: Millis,
+      ingress: Type.String(),
+      ports: Type.Array(EndpointSchema, { maxItems: 32 }),
+      token_digests: Type.Array(TokenDigest, { maxItems: 4 }),
+      /** `carry`: same boot, pending dials and warm transfers go on; `replace`: another boot, they are superseded. */
+      mode: Type.Enum(['carry', 'replace'] as const),
+      warm: Count,
+      transfers: Type.Integer({ minimum: 1 }),
+      max_frame: Type.Integer({ minimum: 1 }),
+    }),
+    /** With `unavailable`, `failed` names the ports that a foreign process holds. */
+    reply: Type.Union([
+      Type.Object({ ok: Type.Literal(true) }),
+      Type.Object({ ok: Type.Literal(false), code: Type.String(), message: Text, failed: Type.Optional(Type.Array(PortNumber)) }),
+    ]),
+  },
+  'listener.unbind': { to: 'instance', request: Type.Object(Tenure), reply: replyOf({}) },
+  /** Ends running transfers and waiting visitors of the tenure (and older ones) with the code. */
+  'listener.cut': { to: 'instance', request: Type.Object({ ...Tenure, code: Type.String() }), reply: replyOf({ cut: Count }) },
+  /** The device refused a dial; handed on by its ingress. */
+  'listener.refused': {
+    to: 'instance',
+    request: Type.Object({ ...Tenure, id: Id, code: RefusedName }),
+    reply: replyOf({}),
+  },
+  // ws-ingress, one instance
+  /** Answered once the message is handed to the device's socket. */
+  'ingress.dial': {
+    to: 'instance',
+    request: Type.Object({
+      ...Tenure,
+      id: Id,
+      port: PortNumber,
+      path: Type.String({ maxLength: 256 }),
+      visitor: Text,
+      listener: InstanceId,
+    }),
+    reply: replyOf({}),
+  },
+  /** Is the holder of that epoch alive? Answered within PROBE_MS. */
+  'ingress.probe': { to: 'instance', request: Type.Object(Tenure), reply: replyOf({ alive: Type.Boolean() }) },
+  'ingress.close': {
+    to: 'instance',
+    request: Type.Object({ ...Tenure, code: Type.String(), message: Text }),
+    reply: replyOf({ closed: Type.Boolean() }),
+  },
+  /** An endpoint moved: the device is told by an `endpoint` message. */
+  'ingress.endpoints': {
+    to: 'instance',
+    request: Type.Object({ ...Tenure, endpoints: Type.Array(EndpointSchema) }),
+    reply: replyOf({}),
+  },
+} as const;
+
+export type CommandName = keyof typeof COMMANDS;
+export type SharedCommand = { [N in CommandName]: (typeof COMMANDS)[N]['to'] extends 'shared' ? N : never }[CommandName];
+export type InstanceCommand = Exclude<CommandName, SharedCommand>;
+export type CommandRequest<N extends CommandName> = Type.Static<(typeof COMMANDS)[N]['request']>;
+export type CommandReply<N extends CommandName> = Type.Static<(typeof COMMANDS)[N]['reply']>;
+
+/** `lease.acquire` → `cmd.lease.acquire`; `listener.bind` to `tcp-listener-1` → `cmd.listener.tcp-listener-1.bind`. */
+export function subjectOf(command: CommandName, instance?: string): string {
+  if (instance === undefined) return `cmd.${command}`;
+  const [group, verb] = command.split('.');
+  return `cmd.${group}.${instance}.${verb}`;
+}

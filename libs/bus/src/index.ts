@@ -1,0 +1,4 @@
+export * from './bus.ts';
+export * from './commands.ts';
+export * from './events.ts';
+export * from './schema.ts';
