@@ -18,7 +18,7 @@ export const ERRORS = {
   bad_request: {
     meaning: 'The request is malformed; the message says what is wrong and what would be right.',
     http: 400,
-    close: 4400,
+    close: null,
     retry: 'slow',
   },
   unauthorized: {
