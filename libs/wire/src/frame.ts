@@ -1,0 +1,74 @@
+import { applyMask } from './mask.ts';
+
+/** Longest frame header: 2 bytes, 8 of length, 4 of mask. Keep this much free in front of a payload and no copy is needed. */
+export const HEADROOM = 14;
+
+export const OPCODE = { continuation: 0x0, text: 0x1, binary: 0x2, close: 0x8, ping: 0x9, pong: 0xa } as const;
+export type Opcode = (typeof OPCODE)[keyof typeof OPCODE];
+
+/** Longest payload of a control frame (RFC 6455, 5.5). */
+export const CONTROL_PAYLOAD_MAX = 125;
+
+/**
+ * Writes the header of an unfragmented frame so that it ends where the payload begins.
+ *
+ * @param bytes Holds the payload at `payloadAt`; the `HEADROOM` bytes before it are free.
+ * @param mask Four bytes: a client's frame. The payload is *not* masked here (see `applyMask`). Undefined: a server's frame.
+ * @returns Where the frame starts in `bytes`.
+ */
+export function putHeader(
+  bytes: Uint8Array,
+  payloadAt: number,
+  length: number,
+  opcode: Opcode,
+  mask: Uint8Array | undefined,
+): number {
+  const extended = length < 126 ? 0 : length < 65_536 ? 2 : 8;
+  const start = payloadAt - 2 - extended - (mask === undefined ? 0 : 4);
+  if (start < 0) throw new RangeError(`a frame header needs up to ${HEADROOM} bytes in front of its payload, got ${payloadAt}`);
+  const lengthAt = start + 2;
+  bytes[start] = 0x80 | opcode;
+  bytes[start + 1] = (mask === undefined ? 0 : 0x80) | (extended === 0 ? length : extended === 2 ? 126 : 127);
+  if (extended === 2) {
+    bytes[lengthAt] = length >>> 8;
+    bytes[lengthAt + 1] = length;
+  } else if (extended === 8) {
+    const high = Math.floor(length / 2 ** 32);
+    for (let i = 0; i < 4; i++) bytes[lengthAt + i] = high >>> (24 - 8 * i);
+    for (let i = 0; i < 4; i++) bytes[lengthAt + 4 + i] = length >>> (24 - 8 * i);
+  }
+  if (mask !== undefined) bytes.set(mask, payloadAt - 4);
+  return start;
+}
+
+/** A whole frame in a buffer of its own; the payload is copied, and masked when there is a mask. */
+export function encodeFrame(opcode: Opcode, payload: Uint8Array, mask?: Uint8Array): Buffer {
+  const bytes = Buffer.allocUnsafe(HEADROOM + payload.length);
+  bytes.set(payload, HEADROOM);
+  const start = putHeader(bytes, HEADROOM, payload.length, opcode, mask);
+  if (mask !== undefined) applyMask(bytes, HEADROOM, bytes.length, mask);
+  return bytes.subarray(start);
+}
+
+export function encodeText(text: string, mask?: Uint8Array): Buffer {
+  return encodeFrame(OPCODE.text, Buffer.from(text, 'utf8'), mask);
+}
+
+/** END: the empty binary message that says that the sender's direction is over. */
+export function encodeEnd(mask?: Uint8Array): Buffer {
+  return encodeFrame(OPCODE.binary, new Uint8Array(0), mask);
+}
+
+/** A close frame. A reason over 123 bytes of UTF-8 is cut at a character's border. */
+export function encodeClose(code: number, reason: string, mask?: Uint8Array): Buffer {
+  let text = Buffer.from(reason, 'utf8');
+  if (text.length > CONTROL_PAYLOAD_MAX - 2) {
+    let cut = CONTROL_PAYLOAD_MAX - 2;
+    while (cut > 0 && ((text[cut] as number) & 0xc0) === 0x80) cut--;
+    text = text.subarray(0, cut);
+  }
+  const payload = Buffer.allocUnsafe(2 + text.length);
+  payload.writeUInt16BE(code, 0);
+  text.copy(payload, 2);
+  return encodeFrame(OPCODE.close, payload, mask);
+}

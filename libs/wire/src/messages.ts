@@ -1,0 +1,193 @@
+import { CulvertError, DEFAULT_LIMITS, REFUSED_CODES, type RefusedCode } from '@culvert/contracts';
+
+/** Public side of one endpoint: `url` for http and https, `host` and `public_port` for tcp. Sent again when it moves. */
+export interface EndpointMessage {
+  type: 'endpoint';
+  port: number;
+  url?: string;
+  host?: string;
+  public_port?: number;
+}
+export interface ReadyMessage {
+  type: 'ready';
+  epoch: number;
+  heartbeat_ms: number;
+  grace_ms: number;
+  resumed: boolean;
+  transfer_url?: string;
+  transfer_key?: string;
+}
+export interface DialMessage {
+  type: 'dial';
+  id: string;
+  port: number;
+  path: string;
+  visitor: string;
+}
+export interface RefusedMessage {
+  type: 'refused';
+  id: string;
+  code: RefusedCode;
+}
+export interface WindDownMessage {
+  type: 'wind_down';
+  reconnect_ms: number;
+}
+export interface ByeMessage {
+  type: 'bye';
+  /** A code of the error table; receivers take any text, since later versions may have more. */
+  code: string;
+  message: string;
+}
+export interface AssignMessage {
+  type: 'assign';
+  id: string;
+  port: number;
+  visitor: string;
+}
+export interface AcceptedMessage {
+  type: 'accepted';
+  id: string;
+}
+export interface IdleMessage {
+  type: 'idle';
+  id: string;
+}
+export type Message =
+  | EndpointMessage
+  | ReadyMessage
+  | DialMessage
+  | RefusedMessage
+  | WindDownMessage
+  | ByeMessage
+  | AssignMessage
+  | AcceptedMessage
+  | IdleMessage;
+export type MessageType = Message['type'];
+
+export type Decoded =
+  | Message
+  /** A well-formed message of a type this version does not know: to be ignored. */
+  | { type: 'unknown'; name: string }
+  /** Not a message of this protocol; `fault` says what is wrong and what would be right. */
+  | { type: 'fault'; fault: string };
+
+type Check = (value: unknown) => string | undefined;
+interface Field {
+  check: Check;
+  optional?: true;
+}
+
+const integer =
+  (min: number, max: number): Check =>
+  (value) =>
+    Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max
+      ? undefined
+      : `an integer from ${min} to ${max}`;
+const text =
+  (min: number, max: number): Check =>
+  (value) =>
+    typeof value === 'string' && value.length >= min && value.length <= max ? undefined : `text of ${min} to ${max} characters`;
+const flag: Check = (value) => (typeof value === 'boolean' ? undefined : 'true or false');
+const id: Check = (value) =>
+  typeof value === 'string' && /^[A-Za-z0-9_-]{1,64}$/.test(value) ? undefined : '1 to 64 characters of A-Z a-z 0-9 _ -';
+const path: Check = (value) =>
+  typeof value === 'string' && /^\/[\x21-\x7e]{1,255}$/.test(value) ? undefined : 'an absolute path of at most 256 characters';
+const refusedCode: Check = (value) =>
+  REFUSED_CODES.some((code) => code === value) ? undefined : `one of ${REFUSED_CODES.join(', ')}`;
+
+const DAY = 86_400_000;
+const port: Field = { check: integer(1, 65_535) };
+const visitor: Field = { check: text(0, 128) };
+
+const FIELDS: Record<MessageType, Record<string, Field>> = {
+  endpoint: {
+    port,
+    url: { check: text(1, 512), optional: true },
+    host: { check: text(1, 255), optional: true },
+    public_port: { check: integer(1, 65_535), optional: true },
+  },
+  ready: {
+    epoch: { check: integer(0, Number.MAX_SAFE_INTEGER) },
+    heartbeat_ms: { check: integer(1, DAY) },
+    grace_ms: { check: integer(0, 3660 * DAY) },
+    resumed: { check: flag },
+    transfer_url: { check: text(1, 256), optional: true },
+    transfer_key: { check: text(1, 256), optional: true },
+  },
+  dial: { id: { check: id }, port, path: { check: path }, visitor },
+  refused: { id: { check: id }, code: { check: refusedCode } },
+  wind_down: { reconnect_ms: { check: integer(0, DAY) } },
+  bye: { code: { check: text(1, 64) }, message: { check: text(0, 512) } },
+  assign: { id: { check: id }, port, visitor },
+  accepted: { id: { check: id } },
+  idle: { id: { check: id } },
+};
+
+/** Longest message of protocol version 1, in bytes of UTF-8. */
+export const MESSAGE_MAX = DEFAULT_LIMITS.CONTROL_MESSAGE_BYTES;
+
+/**
+ * The text of one message.
+ *
+ * @throws CulvertError `too_large` past 1,024 bytes, `internal` for a message that the peer would have to call faulty: both
+ *   are our own mistakes.
+ */
+export function encodeMessage(message: Message): string {
+  const encoded = JSON.stringify(message);
+  const bytes = Buffer.byteLength(encoded);
+  if (bytes > MESSAGE_MAX) {
+    throw new CulvertError('too_large', `message ${message.type} has ${bytes} bytes; expected at most ${MESSAGE_MAX}`);
+  }
+  const decoded = decodeMessage(encoded);
+  if (decoded.type === 'fault') throw new CulvertError('internal', decoded.fault);
+  return encoded;
+}
+
+/** Reads one text message. Unknown types and fields are not faults; everything else that is wrong is named. Never throws. */
+export function decodeMessage(encoded: string): Decoded {
+  const bytes = Buffer.byteLength(encoded);
+  if (bytes > MESSAGE_MAX) return fault(`a message has ${bytes} bytes; expected at most ${MESSAGE_MAX}`);
+  let value: unknown;
+  try {
+    value = JSON.parse(encoded);
+  } catch {
+    return fault('a message is not JSON; expected a flat JSON object');
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    return fault('a message is not a JSON object; expected a flat one');
+  }
+  const given = value as Record<string, unknown>;
+  for (const [name, entry] of Object.entries(given)) {
+    if (typeof entry === 'object' && entry !== null) {
+      return fault(`field ${show(name)} holds an object or array; expected a flat JSON object`);
+    }
+  }
+  const type = Object.hasOwn(given, 'type') ? given.type : undefined;
+  if (typeof type !== 'string') return fault('field type is missing or not text; expected the name of a message');
+  if (!Object.hasOwn(FIELDS, type)) return { type: 'unknown', name: type.slice(0, 64) };
+  const known = type as MessageType;
+  const message: Record<string, unknown> = { type: known };
+  for (const [name, field] of Object.entries(FIELDS[known])) {
+    const entry = Object.hasOwn(given, name) ? given[name] : undefined;
+    if (entry === undefined) {
+      if (field.optional) continue;
+      return fault(`message ${known} lacks field ${name}; expected ${field.check(undefined)}`);
+    }
+    const expected = field.check(entry);
+    if (expected !== undefined) return fault(`field ${name} of message ${known} is ${show(entry)}; expected ${expected}`);
+    message[name] = entry;
+  }
+  if (known === 'endpoint' && message.url === undefined && (message.host === undefined || message.public_port === undefined)) {
+    return fault('message endpoint lacks its public side; expected url, or host and public_port');
+  }
+  return message as unknown as Message;
+}
+
+function fault(text: string): Decoded {
+  return { type: 'fault', fault: text };
+}
+
+function show(value: unknown): string {
+  return JSON.stringify(value).slice(0, 48);
+}
