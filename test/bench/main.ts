@@ -1,0 +1,55 @@
+/**
+ * `npm run bench`: Culvert and its alternatives, same load, same machine, same run, variants interleaved.
+ *   --quick   one short round, to try the benchmark itself
+ *   --only a,b   drivers whose names contain one of these
+ */
+import { fork } from 'node:child_process';
+import type { AddressInfo } from 'node:net';
+import { parseArgs } from 'node:util';
+import { culvert } from './drivers/culvert.ts';
+import { direct } from './drivers/direct.ts';
+import type { Driver, Path } from './drivers/driver.ts';
+import { nginxStream } from './drivers/nginx.ts';
+import { nodeProxy } from './drivers/node-proxy.ts';
+import { ssh } from './drivers/ssh.ts';
+import { FULL, measure, QUICK } from './measures.ts';
+import { machine, markdown, type Result, type Run, save } from './report.ts';
+
+const DRIVERS: readonly Driver[] = [culvert, direct, nodeProxy, nginxStream, ssh];
+
+const { values } = parseArgs({ options: { quick: { type: 'boolean' }, only: { type: 'string' } } });
+const sizes = values.quick ? QUICK : FULL;
+const wanted = values.only?.toLowerCase().split(',');
+const chosen = DRIVERS.filter(({ name }) => wanted === undefined || wanted.some((word) => name.toLowerCase().includes(word)));
+
+const origin = fork(new URL('./origin.ts', import.meta.url));
+const { port } = await new Promise<AddressInfo>((resolve) =>
+  origin.once('message', (message) => resolve(message as AddressInfo)),
+);
+
+const running: { result: Result; path: Path }[] = [];
+const results: Result[] = [];
+try {
+  for (const driver of chosen) {
+    const unavailable = await driver.unavailable();
+    const result: Result = { name: driver.name, version: '', rounds: [], ...(unavailable === undefined ? {} : { unavailable }) };
+    results.push(result);
+    if (unavailable !== undefined) continue;
+    console.error(`starting ${driver.name}`);
+    const path = await driver.start(port);
+    result.version = path.version;
+    running.push({ result, path });
+  }
+  for (let round = 1; round <= sizes.rounds; round += 1) {
+    for (const { result, path } of running) {
+      console.error(`round ${round} of ${sizes.rounds}: ${result.name}`);
+      result.rounds.push(await measure(path, sizes));
+    }
+  }
+} finally {
+  for (const { path } of running) await path.stop();
+  origin.disconnect();
+}
+const run: Run = { at: new Date().toISOString(), machine: machine(), rounds: sizes.rounds, bytes: sizes.bytes, results };
+if (!values.quick) await save(run, new URL('../../bench/', import.meta.url));
+console.log(markdown(run));

@@ -1,0 +1,41 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import net from 'node:net';
+
+/** All descendants of a process. */
+export function childPids(parent: number): number[] {
+  const parents = new Map<number, number>();
+  for (const entry of readdirSync('/proc')) {
+    if (!/^[0-9]+$/.test(entry)) continue;
+    try {
+      const stat = readFileSync(`/proc/${entry}/stat`, 'latin1');
+      parents.set(Number(entry), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]));
+    } catch {
+      // ended while we looked
+    }
+  }
+  const found: number[] = [];
+  const look = (pid: number): void => {
+    for (const [child, of] of parents) {
+      if (of === pid) {
+        found.push(child);
+        look(child);
+      }
+    }
+  };
+  look(parent);
+  return found;
+}
+
+export async function waitForPort(port: number, deadlineMs = 10_000): Promise<void> {
+  const until = Date.now() + deadlineMs;
+  for (;;) {
+    const open = await new Promise<boolean>((resolve) => {
+      const socket = net.connect({ host: '127.0.0.1', port });
+      socket.on('connect', () => resolve(true)).on('error', () => resolve(false));
+      socket.on('connect', () => socket.destroy());
+    });
+    if (open) return;
+    if (Date.now() > until) throw new Error(`nothing listens on port ${port}`);
+    await new Promise((done) => setTimeout(done, 50));
+  }
+}

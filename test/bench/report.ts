@@ -1,0 +1,76 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { cpus, release } from 'node:os';
+import { median } from './figures.ts';
+import type { Figures } from './measures.ts';
+
+export interface Result {
+  name: string;
+  version: string;
+  /** Why it did not run; then there are no rounds. */
+  unavailable?: string;
+  rounds: Figures[];
+}
+
+export interface Run {
+  at: string;
+  machine: string;
+  rounds: number;
+  bytes: number;
+  results: Result[];
+}
+
+export const machine = (): string =>
+  `${cpus().length} x ${cpus()[0]?.model ?? 'CPU'}, Linux ${release()}, Node ${process.version}`;
+
+export function medians(result: Result): Figures {
+  const keys = new Set(result.rounds.flatMap((round) => Object.keys(round)));
+  return Object.fromEntries(
+    [...keys].map((key) => [key, median(result.rounds.flatMap((round) => (key in round ? [round[key] as number] : [])))]),
+  );
+}
+
+const show = (value: number | undefined): string => {
+  if (value === undefined || Number.isNaN(value)) return '–';
+  return value >= 100 ? Math.round(value).toLocaleString('en') : value.toPrecision(3);
+};
+
+function rowsOf(run: Run): { key: string; cells: (number | undefined)[] }[] {
+  const all = run.results.map(medians);
+  const keys = [...new Set(all.flatMap((figures) => Object.keys(figures)))];
+  return keys.map((key) => ({ key, cells: all.map((figures) => figures[key]) }));
+}
+
+/** The table of the README. */
+export function markdown(run: Run): string {
+  const head = `| | ${run.results.map(({ name }) => name).join(' | ')} |\n| --- |${' ---: |'.repeat(run.results.length)}`;
+  const rows = rowsOf(run).map(({ key, cells }) => `| ${key} | ${cells.map(show).join(' | ')} |`);
+  const versions = run.results.map(({ name, version, unavailable }) => `${name}: ${unavailable ?? version}`).join('; ');
+  return `${head}\n${rows.join('\n')}\n\n${versions}.\n${run.machine}; medians of ${run.rounds} interleaved rounds of ${run.bytes / 1e6} MB.\n`;
+}
+
+const escapeHtml = (text: string): string => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+
+function bars(run: Run, key: string, cells: readonly (number | undefined)[]): string {
+  const most = Math.max(...cells.map((value) => value ?? 0));
+  const bar = (value: number | undefined, at: number): string =>
+    `<g transform="translate(0 ${at * 22})"><text x="190" y="14" text-anchor="end">${escapeHtml(run.results[at]?.name ?? '')}</text>
+<rect x="200" width="${(((value ?? 0) / most) * 380).toFixed(1)}" height="16" rx="2"/><text x="590" y="14">${show(value)}</text></g>`;
+  return `<figure><figcaption>${escapeHtml(key)}</figcaption><svg viewBox="0 0 680 ${cells.length * 22}" role="img">${cells.map(bar).join('')}</svg></figure>`;
+}
+
+function html(run: Run): string {
+  return `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Culvert benchmark</title>
+<style>:root{color-scheme:light dark}body{font:16px/1.4 system-ui;max-width:72rem;margin:2rem auto;padding:0 1rem}main{display:grid;grid-template-columns:repeat(auto-fit,minmax(30rem,1fr));gap:1.5rem}
+figure{margin:0}svg text{font-size:12px;fill:currentColor}rect{fill:#3b7dd8}g:first-child rect{fill:#e08a1e}</style>
+<h1>Culvert benchmark</h1><p>${escapeHtml(run.at)}. ${escapeHtml(run.machine)}. Medians of ${run.rounds} interleaved rounds.</p>
+<main>${rowsOf(run)
+    .map(({ key, cells }) => bars(run, key, cells))
+    .join('\n')}</main></html>`;
+}
+
+/** Writes bench/results.json and bench/report.html. */
+export async function save(run: Run, dir: URL): Promise<void> {
+  await mkdir(dir, { recursive: true });
+  await writeFile(new URL('results.json', dir), `${JSON.stringify(run, null, 1)}\n`);
+  await writeFile(new URL('report.html', dir), html(run));
+}
