@@ -1,0 +1,177 @@
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import type { ErrorCode, Limits } from '@culvert/contracts';
+import { listen } from './health.ts';
+
+export interface HandshakeRefusal {
+  code: ErrorCode;
+  message: string;
+  retryAfterMs?: number | undefined;
+}
+
+/** One HTTP request that asks for an upgrade, its head read whole. Exactly one of refuse() and take() ends it. */
+export interface Handshake {
+  readonly request: IncomingMessage;
+  readonly socket: Socket;
+  /** Bytes that came behind the head. */
+  readonly head: Buffer;
+  /** Aborted when the client left or HANDSHAKE_MS ran out: nobody waits for an answer any more. */
+  readonly gone: AbortSignal;
+  refuse(refusal: HandshakeRefusal): void;
+  /** Hands the socket over, free of this server's deadline and listeners; false when the client has left already. */
+  take(): boolean;
+}
+
+export interface HandshakeServerOptions {
+  host: string;
+  port: number;
+  limits: Limits;
+  /** The whole HTTP answer of a refusal. */
+  render(refusal: HandshakeRefusal): string;
+  /** Requests without an upgrade come here as well: the handler's checks name what is missing. */
+  onHandshake(handshake: Handshake): void;
+}
+
+export interface HandshakeServer {
+  /** host:port, IPv6 in brackets. */
+  readonly address: string;
+  /** Sockets whose handshake is not over. */
+  readonly pending: number;
+  /** Stops listening and ends what is pending; sockets that were taken live on. */
+  close(): Promise<void>;
+}
+
+const TOO_MANY_RETRY_MS = 2_000;
+
+/**
+ * An HTTP server for handshakes only: each is bounded in size (HANDSHAKE_BYTES) and time (HANDSHAKE_MS, from accept to
+ * take), all of them in number (HANDSHAKES_PENDING). A refused client is given CLOSE_MS to read why.
+ */
+export async function serveHandshakes(options: HandshakeServerOptions): Promise<HandshakeServer> {
+  const { limits, render } = options;
+  const pending = new Map<Socket, Guard>();
+  const server: Server = createServer({
+    maxHeaderSize: limits.HANDSHAKE_BYTES,
+    requestTimeout: 0, // the guard of each socket has the one deadline
+    headersTimeout: 0,
+    noDelay: true,
+  });
+
+  server.on('connection', (socket: Socket) => {
+    const full = pending.size >= limits.HANDSHAKES_PENDING;
+    const guard = new Guard(socket, limits, render);
+    pending.set(socket, guard);
+    guard.onReleased = () => void pending.delete(socket);
+    if (full) guard.refuse({ code: 'unavailable', message: 'too many handshakes at once', retryAfterMs: TOO_MANY_RETRY_MS });
+  });
+  const start = (request: IncomingMessage, socket: Socket, head: Buffer): void => {
+    const guard = pending.get(socket);
+    if (guard?.begin() !== true) return;
+    options.onHandshake({
+      request,
+      socket,
+      head,
+      gone: guard.gone,
+      refuse: (refusal) => guard.refuse(refusal),
+      take: () => guard.take(),
+    });
+  };
+  server.on('upgrade', (request, socket, head) => start(request, socket as Socket, head));
+  server.on('request', (request) => start(request, request.socket, Buffer.alloc(0)));
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    const tooLarge = error.code === 'HPE_HEADER_OVERFLOW';
+    pending.get(socket as Socket)?.refuse({
+      code: tooLarge ? 'too_large' : 'bad_request',
+      message: tooLarge ? `the request's head is larger than ${limits.HANDSHAKE_BYTES} bytes` : 'this is not an HTTP/1.1 request',
+    });
+  });
+  await listen(server, options.host, options.port);
+  const { address, family, port } = server.address() as AddressInfo;
+  return {
+    address: family === 'IPv6' ? `[${address}]:${port}` : `${address}:${port}`,
+    get pending() {
+      return pending.size;
+    },
+    close: async () => {
+      const closed = new Promise((done) => server.close(done));
+      for (const socket of pending.keys()) socket.destroy();
+      await closed;
+    },
+  };
+}
+
+/** Watches one socket from accept until its handshake is refused, taken, or the client leaves. */
+class Guard {
+  /** Called once, when the socket is closed or somebody else's. */
+  onReleased: () => void = () => {};
+  readonly #socket: Socket;
+  readonly #limits: Limits;
+  readonly #render: HandshakeServerOptions['render'];
+  readonly #gone = new AbortController();
+  #state: 'reading' | 'waiting' | 'refused' | 'over' = 'reading';
+  #timer: NodeJS.Timeout;
+
+  constructor(socket: Socket, limits: Limits, render: HandshakeServerOptions['render']) {
+    this.#socket = socket;
+    this.#limits = limits;
+    this.#render = render;
+    this.#timer = setTimeout(this.#late, limits.HANDSHAKE_MS);
+    socket.on('close', this.#left);
+    socket.on('error', this.#left);
+    socket.on('end', this.#ended);
+  }
+
+  get gone(): AbortSignal {
+    return this.#gone.signal;
+  }
+
+  /** The head is complete. False when the answer is settled already. */
+  begin(): boolean {
+    if (this.#state !== 'reading') return false;
+    this.#state = 'waiting';
+    return true;
+  }
+
+  refuse(refusal: HandshakeRefusal): void {
+    if (this.#state === 'refused' || this.#state === 'over') return;
+    this.#state = 'refused';
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#socket.destroy(), this.#limits.CLOSE_MS);
+    this.#gone.abort();
+    this.#socket.end(this.#render(refusal));
+    this.#socket.resume(); // unread bytes would turn our close into a reset, and the answer would be lost
+  }
+
+  take(): boolean {
+    if (this.#state !== 'waiting') return false;
+    this.#release();
+    this.#socket.off('close', this.#left).off('error', this.#left).off('end', this.#ended);
+    return true;
+  }
+
+  readonly #late = (): void => {
+    this.refuse(
+      this.#state === 'reading'
+        ? { code: 'bad_request', message: `the request's head was not complete within ${this.#limits.HANDSHAKE_MS} ms` }
+        : { code: 'unavailable', message: 'the handshake could not be finished in time', retryAfterMs: TOO_MANY_RETRY_MS },
+    );
+  };
+
+  readonly #ended = (): void => {
+    // A refused client that has ended its side still reads our answer.
+    if (this.#state !== 'refused') this.#left();
+  };
+
+  readonly #left = (): void => {
+    this.#socket.destroy();
+    this.#release();
+    this.#gone.abort();
+  };
+
+  #release(): void {
+    if (this.#state === 'over') return;
+    this.#state = 'over';
+    clearTimeout(this.#timer);
+    this.onReleased();
+  }
+}

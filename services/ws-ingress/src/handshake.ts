@@ -1,0 +1,102 @@
+import { randomBytes } from 'node:crypto';
+import { type Bus, errorOfRefusal } from '@culvert/bus';
+import { CulvertError, ERRORS, type Limits, SUBPROTOCOL } from '@culvert/contracts';
+import { digestOf, type Handshake, isWellFormedToken, type Logger } from '@culvert/service-kit';
+import { type ControlHandshake, parseControlHandshake } from '@culvert/wire';
+import type { WebSocket, WebSocketServer } from 'ws';
+import type { Connections } from './connections.ts';
+import type { Tenure } from './control-connection.ts';
+import type { IngressMetrics } from './metrics.ts';
+import type { Releases } from './releases.ts';
+
+export interface HandshakeDeps {
+  id: string;
+  bus: Pick<Bus, 'request' | 'connected'>;
+  limits: Limits;
+  log: Logger;
+  metrics: IngressMetrics;
+  connections: Connections;
+  releases: Releases;
+  webSockets: WebSocketServer;
+  windingDown(): boolean;
+  onGranted(ws: WebSocket, tenure: Tenure): void;
+}
+
+const RETRY_MS = 2_000;
+/** Another instance takes the device at once. */
+const WIND_DOWN_RETRY_MS = 1_000;
+
+/**
+ * One handshake of a control connection: checked, its lease acquired, then 101. Every refusal is an HTTP status, since
+ * all of them come before the 101. A client that leaves meanwhile leaves no tenure behind.
+ */
+export async function serveHandshake(handshake: Handshake, deps: HandshakeDeps): Promise<void> {
+  const { connections, limits, log, metrics, releases } = deps;
+  const { request } = handshake;
+  const remote = remoteOf(handshake);
+  const asked = parseControlHandshake(request.method ?? '', request.url ?? '', request.headers, limits);
+  let settled = (): void => {};
+  try {
+    if (!asked.ok) throw new CulvertError(asked.code, asked.message);
+    if (deps.windingDown()) throw new CulvertError('wind_down', undefined, { retryAfterMs: WIND_DOWN_RETRY_MS });
+    // A mistyped or invented token is told by its checksum; nobody on the bus is asked.
+    if (!isWellFormedToken(asked.token)) throw new CulvertError('unauthorized', 'the device token is not valid');
+    settled = connections.announce(asked.name);
+    const tenure = await acquire(asked, remote, deps);
+    const ws = handshake.take() ? upgrade(handshake, asked.key, deps.webSockets) : undefined;
+    metrics.handshakes.inc({ outcome: ws === undefined ? 'gone' : 'ok' });
+    if (ws === undefined) releases.add({ ...tenure, reason: 'connection_broken' });
+    else deps.onGranted(ws, tenure);
+  } catch (error) {
+    const refusal = refusalOf(error);
+    if (refusal.code === 'internal') log.error({ event: 'handshake.bug', err: error });
+    const device = asked.ok ? asked.name : undefined;
+    log.info({ event: 'handshake.refused', device, remote, code: refusal.code, message: refusal.message });
+    metrics.handshakes.inc({ outcome: handshake.gone.aborted ? 'gone' : refusal.code });
+    handshake.refuse(refusal);
+  } finally {
+    settled();
+  }
+}
+
+async function acquire(asked: ControlHandshake, remote: string, deps: HandshakeDeps): Promise<Tenure> {
+  const { bus, id, limits, releases } = deps;
+  if (!bus.connected) throw new CulvertError('unavailable', 'the message bus is away', { retryAfterMs: RETRY_MS });
+  const { name: device, ports, boot, warm, transfers, max_frame, token } = asked;
+  const control = randomBytes(12).toString('base64url');
+  const wanted = { device, token_digest: digestOf(token), ports, boot, ingress: id, control, remote, warm, transfers, max_frame };
+  const reply = await bus.request('lease.acquire', wanted, { timeoutMs: limits.ACQUIRE_MS }).catch((cause: unknown) => {
+    releases.addUnknown(device, control);
+    throw new CulvertError('unavailable', 'no lease-manager answered', { cause, retryAfterMs: RETRY_MS });
+  });
+  if (!reply.ok) throw errorOfRefusal(reply);
+  const { epoch, endpoints, grace_ms: graceMs, resumed } = reply;
+  return { device, epoch, control, boot, remote, endpoints, graceMs, resumed };
+}
+
+/** Undefined when the client has left. Our own checks were stricter than those of `ws`, which sees their result. */
+function upgrade({ request, socket, head }: Handshake, key: string, webSockets: WebSocketServer): WebSocket | undefined {
+  let upgraded: WebSocket | undefined;
+  Object.assign(request.headers, { upgrade: 'websocket', 'sec-websocket-key': key, 'sec-websocket-protocol': SUBPROTOCOL });
+  webSockets.handleUpgrade(request, socket, head, (ws) => {
+    upgraded = ws;
+  });
+  return upgraded;
+}
+
+function refusalOf(error: unknown): CulvertError {
+  if (!(error instanceof CulvertError)) return new CulvertError('internal', undefined, { cause: error });
+  const { http } = ERRORS[error.code];
+  if (http === null) return new CulvertError('unavailable', error.message, { cause: error, retryAfterMs: RETRY_MS });
+  const mustSayWhen = http === 503 || http === 429;
+  if (!mustSayWhen || error.retryAfterMs !== undefined) return error;
+  return new CulvertError(error.code, error.message, { cause: error.cause, retryAfterMs: RETRY_MS });
+}
+
+/** The edge appends the address it sees to X-Forwarded-For; what stands before it is the client's own tale. */
+function remoteOf({ request, socket }: Handshake): string {
+  const forwarded = request.headers['x-forwarded-for'];
+  const text = Array.isArray(forwarded) ? forwarded.join(',') : forwarded;
+  const last = text?.split(',').at(-1)?.trim();
+  return (last || socket.remoteAddress || 'unknown').slice(0, 64);
+}

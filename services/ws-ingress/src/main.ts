@@ -1,0 +1,103 @@
+import { HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS, SUBPROTOCOL } from '@culvert/contracts';
+import { InstanceRegistration, runService, serveHandshakes, setting } from '@culvert/service-kit';
+import { renderRefusal } from '@culvert/wire';
+import { WebSocketServer } from 'ws';
+import { Audit } from './audit.ts';
+import { serveCommands } from './commands.ts';
+import { Connections } from './connections.ts';
+import { ControlConnection, type ControlDeps } from './control-connection.ts';
+import { serveHandshake } from './handshake.ts';
+import { HeartbeatWheel } from './heartbeats.ts';
+import { createMetrics } from './metrics.ts';
+import { publicSideOf } from './public-side.ts';
+import { Releases } from './releases.ts';
+import { windDown } from './wind-down.ts';
+
+const SERVICE = 'ws-ingress';
+
+await runService({
+  name: SERVICE,
+  settings: {
+    CULVERT_LISTEN_HOST: { read: setting.text(), fallback: '127.0.0.1' },
+    CULVERT_LISTEN_PORT: { read: setting.integer(0, 65_535), fallback: 0 },
+    CULVERT_DOMAIN: { read: setting.domain(), fallback: 'culvert.localhost' },
+    CULVERT_PUBLIC_HOST: { read: setting.text(), fallback: '' },
+    CULVERT_PUBLIC_PORT: { read: setting.port(), fallback: 0 },
+    CULVERT_PUBLIC_SCHEME: { read: setting.text(/^https?$/, 'http or https'), fallback: 'http' },
+    CULVERT_HEARTBEAT: { read: setting.duration(HEARTBEAT_MIN_MS, HEARTBEAT_MAX_MS), fallback: HEARTBEAT_DEFAULT_MS },
+  },
+  check: (_values, limits) =>
+    limits.ACQUIRE_MS < limits.HANDSHAKE_MS
+      ? []
+      : [
+          `CULVERT_LIMIT_ACQUIRE_MS is ${limits.ACQUIRE_MS}; expected less than CULVERT_LIMIT_HANDSHAKE_MS, ${limits.HANDSHAKE_MS}`,
+        ],
+  stopMs: (limits) => limits.WIND_DOWN_MS + limits.STOP_MS,
+  async start({ id, config, limits, log, redis, bus, health, onStop }) {
+    const connections = new Connections();
+    const releases = new Releases(bus, limits, log, id);
+    const wheel = new HeartbeatWheel(config.CULVERT_HEARTBEAT);
+    const audit = new Audit(bus, connections, log);
+    const webSocketOptions = {
+      noServer: true,
+      perMessageDeflate: false,
+      maxPayload: limits.CONTROL_MESSAGE_BYTES,
+      closeTimeout: limits.CLOSE_MS, // not in the published types yet
+      handleProtocols: (): string => SUBPROTOCOL,
+    };
+    const webSockets = new WebSocketServer(webSocketOptions);
+    const metrics = createMetrics(health.registry, {
+      connections: () => connections.size,
+      sockets: () => webSockets.clients.size,
+      handshakes: () => server.pending,
+      releases: () => releases.size,
+    });
+    const scheme = config.CULVERT_PUBLIC_SCHEME === 'https' ? 'https' : 'http';
+    const tcpHost = config.CULVERT_PUBLIC_HOST || config.CULVERT_DOMAIN;
+    const control: ControlDeps = {
+      bus,
+      limits,
+      log,
+      heartbeatMs: config.CULVERT_HEARTBEAT,
+      wheel,
+      releases,
+      metrics,
+      publicSide: publicSideOf(scheme, config.CULVERT_PUBLIC_PORT, tcpHost),
+      onEnded: (connection) => connections.delete(connection),
+    };
+    let windingDown = false;
+    health.addCheck('winding-down', () => (windingDown ? 'this instance is winding down' : undefined));
+
+    await serveCommands(id, { bus, connections, metrics, limits });
+    const server = await serveHandshakes({
+      host: config.CULVERT_LISTEN_HOST,
+      port: config.CULVERT_LISTEN_PORT,
+      limits,
+      render: renderRefusal,
+      onHandshake: (handshake) =>
+        void serveHandshake(handshake, {
+          ...{ id, bus, limits, log, metrics, connections, releases, webSockets },
+          windingDown: () => windingDown,
+          onGranted: (ws, tenure) => {
+            const connection = new ControlConnection(ws, tenure, control);
+            connections.add(connection);
+            connection.start();
+          },
+        }),
+    });
+    const registration = new InstanceRegistration(redis, limits, log, { id, service: SERVICE, address: server.address });
+    registration.onLapsed = () => audit.request();
+    bus.onReconnected(() => audit.request());
+    await registration.start();
+
+    onStop('wind down', async () => {
+      windingDown = true;
+      audit.stop();
+      await windDown({ registration, redis, connections, limits, log });
+      await server.close();
+      wheel.stop();
+      await releases.settle(limits.STOP_MS / 4);
+      await registration.stop();
+    });
+  },
+});

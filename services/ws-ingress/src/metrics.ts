@@ -1,0 +1,53 @@
+import type { Registry } from 'prom-client';
+import { Counter, Gauge } from 'prom-client';
+
+export interface IngressMetrics {
+  handshakes: Counter<'outcome'>;
+  dials: Counter<'outcome'>;
+  heartbeatLosses: Counter;
+}
+
+/** What is read when somebody asks. */
+export interface IngressGauges {
+  connections(): number;
+  sockets(): number;
+  handshakes(): number;
+  releases(): number;
+}
+
+export function createMetrics(registry: Registry, gauges: IngressGauges): IngressMetrics {
+  const registers = [registry];
+  const gauge = (name: string, help: string, read: () => number): void => {
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read());
+      },
+    });
+  };
+  gauge('culvert_control_connections', 'Control connections that hold a lease', gauges.connections);
+  gauge('culvert_control_sockets', 'WebSockets of control connections, closing ones included', gauges.sockets);
+  gauge('culvert_handshakes_pending', 'Handshakes under way', gauges.handshakes);
+  gauge('culvert_releases_waiting', 'Ended tenures that the lease-manager has not heard of yet', gauges.releases);
+  return {
+    handshakes: new Counter({
+      name: 'culvert_control_handshakes_total',
+      help: 'Handshakes of control connections; outcome is ok, gone, or the code of the refusal',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    dials: new Counter({
+      name: 'culvert_dials_total',
+      help: 'Dials handed to devices; outcome is ok or the code of the refusal',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    heartbeatLosses: new Counter({
+      name: 'culvert_heartbeat_losses_total',
+      help: 'Control connections called dead after 2.5 silent heartbeats',
+      registers,
+    }),
+  };
+}
