@@ -136,6 +136,16 @@ export const LIMITS = {
     'idle upstream connection at the edge; below the 5 s after which Node and Apache targets close theirs',
   ),
   EDGE_RETRY_MS: ms(5 * SECOND, 0, MINUTE, 'requests not sent yet are tried again this long while a listener restarts'),
+  EDGE_CONNECT_MS: ms(3 * SECOND, 50, MINUTE, 'connecting to a listener or an ingress, which stand next to the edge'),
+  EDGE_STREAM_MS: ms(HOUR, 100, 24 * HOUR, "silence within a visitor's request; event streams and WebSockets may be silent long"),
+  EDGE_CONTROL_MS: ms(
+    10 * MINUTE,
+    SECOND,
+    24 * HOUR,
+    'silence on a control connection; 2.5 of the longest heartbeats fit into it',
+  ),
+  EDGE_TRANSFER_MS: ms(24 * HOUR, SECOND, 7 * 24 * HOUR, 'silence on a transfer connection; tcp visitors may be silent for long'),
+  EDGE_STORE_MS: ms(500, 20, 10 * SECOND, 'reply of Redis to the edge; afterwards it serves what it knows'),
   // Lifecycle
   STOP_MS: ms(10 * SECOND, 500, 10 * MINUTE, 'a service that has not stopped by then is ended'),
 } as const satisfies Record<string, Limit>;

@@ -1,0 +1,83 @@
+-- Values of Redis kept in shared memory with an age.
+--
+--   fresh (younger than age) -----------> served
+--   old -> Redis answers ---------------> served, fresh again
+--       -> Redis is away, not yet stale -> served as it is
+--       -> Redis is away, too old ------> nil
+--
+-- Of the requests of one worker that miss the same key at once only one asks Redis.
+
+local semaphore = require('ngx.semaphore')
+local settings = require('culvert.settings')
+local clock = require('culvert.clock')
+
+local M = {}
+M.__index = M
+
+--- opts: values and misses (names of shared dictionaries), age_ms, stale_ms, load(key) -> text | false (absent) | nil, err.
+function M.new(opts)
+  return setmetatable({ opts = opts, flights = {} }, M)
+end
+
+local function split(entry)
+  local at, text = entry:match('^(%d+)\n(.*)$')
+  return tonumber(at), text
+end
+
+function M:keep(key, value)
+  local values, misses = ngx.shared[self.opts.values], ngx.shared[self.opts.misses]
+  if value == false then
+    values:delete(key)
+    misses:set(key, true, self.opts.age_ms / 1000)
+    return
+  end
+  misses:delete(key)
+  local _, err = values:set(key, clock.now_ms() .. '\n' .. value, self.opts.stale_ms / 1000)
+  if err then ngx.log(ngx.WARN, 'cannot keep ', key, ': ', err) end
+end
+
+local function fly(self, key)
+  local flight = self.flights[key]
+  if flight then
+    flight.waiting = flight.waiting + 1
+    -- Twice the deadline of a reply: the flight may use it once more on a fresh connection.
+    local landed, err = flight.landed:wait(settings.store_ms * 2 / 1000)
+    if not landed then return nil, err end
+    return flight.value, flight.err
+  end
+  flight = { landed = semaphore.new(0), waiting = 0 }
+  self.flights[key] = flight
+  local ok, value, err = pcall(self.opts.load, key)
+  if not ok then value, err = nil, value end
+  self.flights[key] = nil
+  -- A change announced meanwhile may be newer than what was read: then it is used this once and not kept.
+  if value ~= nil and not flight.dirty then self:keep(key, value) end
+  flight.value, flight.err = value, err
+  if flight.waiting > 0 then flight.landed:post(flight.waiting) end
+  return value, err
+end
+
+--- The text under `key`; false when there is none; nil and an error when nobody knows. `anew` asks Redis whatever the age.
+function M:get(key, anew)
+  if not anew and ngx.shared[self.opts.misses]:get(key) then return false end
+  local entry = ngx.shared[self.opts.values]:get(key)
+  local at, known
+  if entry then
+    at, known = split(entry)
+    if not anew and clock.now_ms() - at <= self.opts.age_ms then return known end
+  end
+  local value, err = fly(self, key)
+  if value ~= nil then return value end
+  if known and clock.now_ms() - at <= self.opts.stale_ms then return known end
+  return nil, err
+end
+
+--- Forgets `key`: it has changed.
+function M:drop(key)
+  ngx.shared[self.opts.values]:delete(key)
+  ngx.shared[self.opts.misses]:delete(key)
+  local flight = self.flights[key]
+  if flight then flight.dirty = true end
+end
+
+return M

@@ -1,0 +1,72 @@
+-- Devices' requests: control connections to a live ingress, transfers to the listener that asked for them.
+
+local forward = require('culvert.forward')
+local host = require('culvert.host')
+local instances = require('culvert.instances')
+local json = require('culvert.json')
+local pages = require('culvert.pages')
+local peer = require('culvert.peer')
+
+local MOST_TRIES = 4
+
+local M = {}
+
+local function refuse(status, code, message)
+  ngx.var.culvert_outcome = code
+  ngx.status = status
+  local retry_after = status == 503 and math.random(2, 5) or nil
+  local body = json.object({ { 'code', code }, { 'message', message } }) .. '\n'
+  ngx.header['Content-Type'] = 'application/json'
+  ngx.header['Content-Length'] = #body
+  ngx.header['Cache-Control'] = 'no-store'
+  ngx.header['Retry-After'] = retry_after
+  pages.leave_body()
+  ngx.print(body)
+  return ngx.exit(ngx.HTTP_OK)
+end
+
+--- Under a name of the wildcard domain every path is the device's own page.
+local function is_visitor() return (host.classify(ngx.var.http_host)) == 'device' end
+
+local function pass(peers)
+  forward.drop_forged()
+  forward.set_connection(false)
+  peer.choose(peers)
+end
+
+--- The access phase of /v1/control.
+function M.control()
+  if is_visitor() then return ngx.exec('@visitor') end
+  ngx.var.culvert_path = '/v1/control'
+  local peers, err = instances.ingresses()
+  if not peers then
+    ngx.log(ngx.WARN, 'no ingress is known: ', err)
+    return M.unavailable()
+  end
+  if #peers == 0 then return M.unavailable() end
+  while #peers > MOST_TRIES do peers[#peers] = nil end
+  return pass(peers)
+end
+
+--- The access phase of /v1/transfer/<listener>[/<id>].
+function M.transfer()
+  if is_visitor() then return ngx.exec('@visitor') end
+  local rest = ngx.var.uri:match('^/v1/transfer/(.*)$') or ''
+  local id = rest:match('^([a-z0-9-]+)$') or rest:match('^([a-z0-9-]+)/')
+  if not id or #id > 64 then return refuse(404, 'not_found', 'The path names no listener.') end
+  ngx.var.culvert_path = '/v1/transfer/' .. id -- the rest is a secret while it lives
+  local listener, err = instances.listener(id)
+  if listener == nil then
+    ngx.log(ngx.WARN, 'the address of ', id, ' is not known: ', err)
+    return M.unavailable()
+  end
+  if not listener then return refuse(404, 'not_found', 'There is no such listener.') end
+  return pass({ listener })
+end
+
+--- No instance can be reached at present.
+function M.unavailable()
+  return refuse(503, 'unavailable', 'A service that is needed is away; try again after Retry-After.')
+end
+
+return M

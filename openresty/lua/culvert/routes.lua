@@ -1,0 +1,65 @@
+-- Host name to route, as lease-manager writes it to Redis.
+
+local cache = require('culvert.cache')
+local peer = require('culvert.peer')
+local redis = require('culvert.redis')
+local settings = require('culvert.settings')
+
+local FIELDS = { 'device', 'address', 'scheme', 'state', 'since', 'epoch', 'keepalive' }
+local STATES = { held = true, reconnecting = true, grace = true }
+local SCHEMES = { http = true, https = true }
+
+local M = {}
+
+local function fault_of(route)
+  if not STATES[route.state] then return 'state' end
+  if not SCHEMES[route.scheme] then return 'scheme' end
+  if not tonumber(route.since) then return 'since' end
+  -- In grace nothing is sent to the device, and the address may be that of a listener long gone.
+  if route.state ~= 'grace' and not peer.parse(route.address) then return 'address' end
+end
+
+local function load(host)
+  local reply, err = redis.run(function(red) return red:hgetall('route:' .. host) end)
+  if not reply then return nil, err end
+  if #reply == 0 then return false end
+  local hash = {}
+  for i = 1, #reply, 2 do hash[reply[i]] = reply[i + 1] end
+  local fault = fault_of(hash)
+  if fault then return nil, 'route:' .. host .. ' has no valid ' .. fault end
+  local line = {}
+  for i, field in ipairs(FIELDS) do line[i] = ((hash[field] or ''):gsub('%c', '')) end
+  return table.concat(line, '\t')
+end
+
+local known
+
+local function store()
+  known = known or cache.new({
+    values = 'culvert_routes',
+    misses = 'culvert_misses',
+    age_ms = settings.route_age_ms,
+    stale_ms = settings.route_stale_ms,
+    load = load,
+  })
+  return known
+end
+
+--- The route of a normalised host name; false when there is none; nil and an error when that is not known. `anew` reads
+--- Redis whatever the age.
+function M.find(host, anew)
+  local text, err = store():get(host, anew)
+  if not text then return text, err end
+  local route, i = {}, 1
+  for value in (text .. '\t'):gmatch('([^\t]*)\t') do
+    route[FIELDS[i]] = value
+    i = i + 1
+  end
+  route.since = tonumber(route.since)
+  return route
+end
+
+--- Forgets a route that has changed.
+function M.drop(host) store():drop(host) end
+
+return M

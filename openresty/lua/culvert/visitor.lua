@@ -1,0 +1,102 @@
+-- One visitor's request, from its Host header to the device that it is sent to.
+--
+--   serve --route held--> device --answer--> (answer.lua)
+--     |                     \--refused, nothing sent--> again --route held--> device ...
+--     \--no route, offline, nobody knows--> page          \--time over, something sent--> page
+
+local forward = require('culvert.forward')
+local host = require('culvert.host')
+local pages = require('culvert.pages')
+local peer = require('culvert.peer')
+local routes = require('culvert.routes')
+local settings = require('culvert.settings')
+
+-- Shares of EDGE_RETRY_MS to wait before each new attempt. Eight, because nginx allows ten redirects within a request.
+local WAITS = { 0.01, 0.02, 0.04, 0.08, 0.15, 0.2, 0.25, 0.25 }
+-- A body up to this size is read first, so that the request can be sent again; client_body_buffer_size is the same.
+local REPLAYABLE_BYTES = 16384
+-- Methods that must not be sent twice; nginx, too, does not repeat these three once they were sent.
+local ONCE = { POST = true, PATCH = true, LOCK = true }
+
+local M = {}
+
+local function pass(route)
+  local var = ngx.var
+  -- A connection that idles may be closing just now. What may not be sent twice must not find out.
+  local reuse = route.keepalive == '1' and not ONCE[ngx.req.get_method()]
+  var.culvert_device = route.device
+  var.culvert_scheme = route.scheme
+  var.culvert_pool = reuse and 'culvert_kept' or 'culvert_fresh'
+  forward.set_connection(reuse)
+  peer.choose({ peer.parse(route.address) })
+end
+
+--- Passes the request on by the route of its host, or ends it with a page.
+local function dispatch(name, anew)
+  local route, err = routes.find(name, anew)
+  if route == nil then
+    ngx.log(ngx.WARN, 'no route for ', name, ' is known: ', err)
+    return pages.send('unavailable', { host = name })
+  end
+  if not route then return pages.send('not_found', { host = name }) end
+  if route.state == 'grace' then
+    ngx.var.culvert_device = route.device
+    return pages.send('device_offline', { since = route.since, host = name })
+  end
+  return pass(route)
+end
+
+--- A body is `none`, `held` (in memory, may be sent again) or `streamed`.
+local function take_small_body()
+  local var = ngx.var
+  if var.http_transfer_encoding then return 'streamed' end
+  local length = tonumber(var.http_content_length or '0')
+  if length == 0 then return 'none' end
+  if not length or length > REPLAYABLE_BYTES then return 'streamed' end
+  ngx.req.read_body()
+  return 'held'
+end
+
+--- The access phase of a visitor's request.
+function M.serve()
+  local var = ngx.var
+  var.culvert_path = var.uri
+  local kind, name = host.of_request()
+  if not kind then return pages.send('bad_request', { detail = 'To be exact: ' .. name .. '.' }) end
+  var.culvert_host = name
+  if kind == 'ip' then return pages.send('not_found') end
+  if kind == 'apex' then return pages.send(var.uri == '/' and 'welcome' or 'not_found', { host = name }) end
+  forward.drop_forged()
+  dispatch(name, false)
+  var.culvert_replayable = take_small_body()
+end
+
+local function sent_anything()
+  for bytes in (ngx.var.upstream_bytes_sent or ''):gmatch('%d+') do
+    if tonumber(bytes) > 0 then return true end
+  end
+  return false
+end
+
+--- The access phase after nginx could not get an answer (502, 504).
+function M.again()
+  local var = ngx.var
+  local name = var.culvert_host
+  if sent_anything() then
+    local timed_out = (var.upstream_status or ''):find('504%s*$') ~= nil
+    return pages.send(timed_out and 'local_timeout' or 'peer_reset', { host = name })
+  end
+  local attempt = tonumber(var.culvert_attempts) + 1
+  if var.culvert_replayable == 'streamed' or attempt > #WAITS then return pages.send('unavailable', { host = name }) end
+  var.culvert_attempts = attempt
+  ngx.sleep(WAITS[attempt] * settings.retry_ms / 1000)
+  return dispatch(name, true)
+end
+
+--- The content of requests that nginx itself refuses or that failed inside.
+function M.fault()
+  if ngx.status >= 500 and ngx.status ~= 501 and ngx.status ~= 505 then return pages.send('internal') end
+  return pages.send('bad_request')
+end
+
+return M

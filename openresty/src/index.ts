@@ -1,0 +1,5 @@
+export { renderEdgeConfig } from './render.ts';
+export type { EdgeLogLevel, EdgeSettings, EdgeTarget } from './settings.ts';
+export { checkEdgeSettings, EDGE_LOG_LEVELS } from './settings.ts';
+export type { EdgeCommand } from './start.ts';
+export { prepareEdge } from './start.ts';

@@ -1,0 +1,73 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { join } from 'node:path';
+import { type Machine, thisMachine } from './machine.ts';
+import { checkEdgeSettings, type EdgeSettings } from './settings.ts';
+
+const HOME = join(import.meta.dirname, '..');
+const MOST_CONNECTIONS = 16_384;
+const DEBIAN_MODULES = '/usr/lib/nginx/modules';
+
+function fill(template: string, values: Readonly<Record<string, string | number>>): string {
+  return template.replaceAll(/\{\{([a-z0-9_]+)\}\}/g, (_, name: string) => {
+    const value = values[name];
+    if (value === undefined) throw new Error(`the template names {{${name}}}, which has no value`);
+    return String(value);
+  });
+}
+
+/** Redis by name needs a resolver; nginx does not read /etc/resolv.conf itself. */
+function resolverLine(redisUrl: string, machine: Machine): string {
+  const host = new URL(redisUrl).hostname.replace(/^\[|\]$/g, '');
+  if (isIP(host) !== 0 || host === 'localhost') return '';
+  if (machine.nameservers.length === 0)
+    throw new Error(`redisUrl names the host ${host}, but /etc/resolv.conf has no nameserver`);
+  return `\n  resolver ${machine.nameservers.join(' ')} valid=10s${machine.ipv6 ? '' : ' ipv6=off'};\n  resolver_timeout 2s;\n`;
+}
+
+function luaFiles(): Record<string, string> {
+  const folder = join(HOME, 'lua', 'culvert');
+  const names = readdirSync(folder).filter((name) => name.endsWith('.lua'));
+  return Object.fromEntries(names.map((name) => [`lua/culvert/${name}`, readFileSync(join(folder, name), 'utf8')]));
+}
+
+/**
+ * All files of an edge's prefix folder, by relative path: configuration and Lua modules, no secret. Throws a CulvertError
+ * `bad_request` that names every fault of the settings.
+ */
+export function renderEdgeConfig(settings: EdgeSettings, machine: Machine = thisMachine()): Record<string, string> {
+  const limits = checkEdgeSettings(settings);
+  const modules = ['ndk_http_module.so', 'ngx_http_lua_module.so'].map((name) => `load_module ${DEBIAN_MODULES}/${name};\n`);
+  const listen = [`0.0.0.0:${settings.port}`, ...(machine.ipv6 ? [`[::]:${settings.port} ipv6only=on`] : [])];
+  const values = {
+    modules: settings.target === 'openresty' ? '' : modules.join(''),
+    user: machine.root ? `user ${machine.workerUser(settings.user)};\n` : '',
+    workers: settings.workers ?? 'auto',
+    connections: Math.min(MOST_CONNECTIONS, machine.openFiles),
+    log_level: settings.logLevel ?? 'warn',
+    resolver: resolverLine(settings.redisUrl, machine),
+    listen: listen.map((address) => `    listen ${address};`).join('\n'),
+    health_port: settings.healthPort,
+    domain: settings.domain,
+    route_age_ms: limits.ROUTE_AGE_MS,
+    route_stale_ms: limits.ROUTE_STALE_MS,
+    keepalive_ms: limits.EDGE_KEEPALIVE_MS,
+    retry_ms: limits.EDGE_RETRY_MS,
+    // Next instance only within the retry time; 0 would mean no bound to nginx.
+    retry_total_ms: Math.max(1, limits.EDGE_RETRY_MS),
+    store_ms: limits.EDGE_STORE_MS,
+    connect_ms: limits.EDGE_CONNECT_MS,
+    stream_ms: limits.EDGE_STREAM_MS,
+    control_ms: limits.EDGE_CONTROL_MS,
+    transfer_ms: limits.EDGE_TRANSFER_MS,
+    write_ms: limits.WRITE_MS,
+    handshake_ms: limits.HANDSHAKE_MS,
+    handshake_bytes: limits.HANDSHAKE_BYTES,
+    wind_down_ms: limits.WIND_DOWN_MS,
+  };
+  const rendered = ['nginx.conf', 'visitor.conf', 'device.conf'].map((name): [string, string] => [
+    name,
+    fill(readFileSync(join(HOME, `${name}.template`), 'utf8'), values),
+  ]);
+  return { ...Object.fromEntries(rendered), ...luaFiles() };
+}
