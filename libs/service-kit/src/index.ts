@@ -1,4 +1,5 @@
 export * from './config.ts';
+export * from './handshakes.ts';
 export * from './health.ts';
 export * from './instance.ts';
 export * from './log.ts';
