@@ -1,0 +1,15 @@
+#!/usr/bin/env node
+// `npm start`: runs under any Node from 18 on, with nothing installed yet.
+import { join } from 'node:path';
+import { installPackages, repository } from './packages.mjs';
+import { runEntry } from './run-entry.mjs';
+import { installSystemPackages } from './system.mjs';
+
+try {
+  await installPackages();
+  await installSystemPackages(['redis-server', 'nats-server', 'nginx']);
+  await runEntry(join(repository, 'deploy/local/src/main.ts'), process.argv.slice(2));
+} catch (error) {
+  console.error(error.message);
+  process.exit(1);
+}

@@ -1,0 +1,103 @@
+// Programs that come from the system: found, or installed from Debian when root, or named so that somebody can.
+import { spawn } from 'node:child_process';
+import { accessSync, constants, existsSync, rmSync, writeFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+
+const LUA_ROOTS = [
+  '/usr/share/lua/5.1',
+  '/usr/local/share/lua/5.1',
+  '/usr/local/openresty/lualib',
+  '/usr/local/openresty/site/lualib',
+];
+const NGINX_LUA = [
+  '/usr/lib/nginx/modules/ngx_http_lua_module.so',
+  '/usr/local/openresty/nginx/sbin/nginx',
+  '/usr/lib64/nginx/modules/ngx_http_lua_module.so',
+];
+const lua = (...files) => files.some((file) => LUA_ROOTS.some((root) => existsSync(join(root, file))));
+
+/** What a program of the stack needs: how to see it, and Debian's package for it. */
+const NEEDS = {
+  'redis-server': [{ package: 'redis-server', there: () => findProgram('redis-server') !== undefined }],
+  'nats-server': [{ package: 'nats-server', there: () => findProgram('nats-server') !== undefined }],
+  nginx: [
+    { package: 'nginx', there: () => findProgram('nginx') !== undefined },
+    { package: 'libnginx-mod-http-lua', there: () => NGINX_LUA.some((path) => existsSync(path)) },
+    { package: 'lua-nginx-redis', there: () => lua('nginx/redis.lua', 'resty/redis.lua') },
+    { package: 'lua-resty-core', there: () => lua('resty/core.lua') },
+    { package: 'lua-resty-lrucache', there: () => lua('resty/lrucache.lua') },
+  ],
+  chromium: [{ package: 'chromium', there: () => findProgram('chromium') !== undefined }],
+};
+
+/** Path of a program in PATH, or where Debian keeps servers, which the PATH of ordinary users lacks. */
+export function findProgram(name) {
+  for (const folder of [...(process.env.PATH ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin']) {
+    const path = join(folder, name);
+    try {
+      accessSync(path, constants.X_OK);
+      if (folder !== '') return path;
+    } catch {
+      // not here
+    }
+  }
+  return undefined;
+}
+
+/** Debian packages that the named programs need and that are not there. */
+export function missingPackages(programs) {
+  return programs.flatMap((program) => NEEDS[program].filter((need) => !need.there()).map((need) => need.package));
+}
+
+/** Installs what the programs need; without the right to, throws an error that names the packages. */
+export async function installSystemPackages(programs) {
+  const missing = missingPackages(programs);
+  if (missing.length === 0) return;
+  const byHand = `apt-get install --no-install-recommends ${missing.join(' ')}`;
+  if (process.getuid?.() !== 0 || findProgram('apt-get') === undefined) {
+    throw new Error(
+      `These programs are missing: ${missing.join(', ')}.\nInstall them (on Debian, as root: ${byHand}) and start again.`,
+    );
+  }
+  console.log(`installing from Debian: ${missing.join(', ')}`);
+  const undo = forbidServiceStarts();
+  try {
+    const until = Date.now() + 300_000;
+    // The lock of the package lists has no time-out of its own.
+    while (!(await apt(['update', '-q'])) && Date.now() < until) await new Promise((done) => setTimeout(done, 5_000));
+    if (!(await apt(['install', '-y', '-q', '--no-install-recommends', ...missing]))) {
+      throw new Error(`The installation failed; run it by hand to see why: ${byHand}`);
+    }
+  } finally {
+    undo();
+  }
+  const still = missingPackages(programs);
+  if (still.length > 0) throw new Error(`Installed, but still not found: ${still.join(', ')}`);
+}
+
+/** Debian starts a service as soon as it is installed; the stack runs private ones. A policy that is there stays as it is. */
+function forbidServiceStarts() {
+  const path = '/usr/sbin/policy-rc.d';
+  if (existsSync(path)) return () => {};
+  writeFileSync(path, '#!/bin/sh\nexit 101\n', { mode: 0o755, flag: 'wx' });
+  const undo = () => rmSync(path, { force: true });
+  process.once('exit', undo);
+  const ended = () => process.exit(130);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, ended);
+  return () => {
+    undo();
+    process.off('exit', undo);
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.off(signal, ended);
+  };
+}
+
+async function apt(args) {
+  const child = spawn('apt-get', ['-o', 'DPkg::Lock::Timeout=300', ...args], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+  });
+  return new Promise((resolve) => {
+    child.once('error', () => resolve(false));
+    child.once('exit', (code) => resolve(code === 0));
+  });
+}

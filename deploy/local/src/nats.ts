@@ -1,0 +1,116 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { CONN_STREAM, CONN_SUBJECTS, EVENTS_STREAM, EVENTS_SUBJECTS, type Limits } from '@culvert/contracts';
+import { writePrivate } from './files.ts';
+import type { Memory } from './memory.ts';
+import { answers } from './redis.ts';
+import type { ServiceName } from './replicas.ts';
+
+/** Who may say and hear what on the bus. `integrator` reads events and nothing else. */
+export type NatsUser = ServiceName | 'integrator' | 'operator';
+
+interface Permissions {
+  publish: readonly string[];
+  subscribe: readonly string[];
+}
+
+/** Replies go to inboxes; `$SRV` is how NATS services answer `nats micro ls`. */
+const REPLIES = '_INBOX.>';
+const SERVICE = [REPLIES, '$SRV.>'];
+const STREAMS = ['$JS.API.>', '$JS.ACK.>', '$JS.FC.>'];
+const EVENTS = [...EVENTS_SUBJECTS, ...CONN_SUBJECTS];
+
+/** What a consumer of a stream needs, and not a word that changes or reads anything else. */
+const readStream = (stream: string): string[] => [
+  `$JS.API.STREAM.INFO.${stream}`,
+  `$JS.API.STREAM.MSG.GET.${stream}`,
+  `$JS.API.DIRECT.GET.${stream}`,
+  `$JS.API.DIRECT.GET.${stream}.>`,
+  `$JS.API.CONSUMER.CREATE.${stream}`,
+  `$JS.API.CONSUMER.CREATE.${stream}.>`,
+  `$JS.API.CONSUMER.DURABLE.CREATE.${stream}.>`,
+  `$JS.API.CONSUMER.INFO.${stream}.>`,
+  `$JS.API.CONSUMER.LIST.${stream}`,
+  `$JS.API.CONSUMER.NAMES.${stream}`,
+  `$JS.API.CONSUMER.MSG.NEXT.${stream}.>`,
+  `$JS.ACK.${stream}.>`,
+  `$JS.FC.${stream}.>`,
+];
+
+const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
+  'lease-manager': {
+    publish: [REPLIES, 'cmd.port.*', 'cmd.listener.*.*', 'cmd.ingress.*.*', ...EVENTS_SUBJECTS, ...STREAMS, '$KV.>'],
+    subscribe: [...SERVICE, 'cmd.lease.*', 'cmd.device.*', ...EVENTS],
+  },
+  'port-allocator': {
+    publish: [REPLIES, 'cmd.lease.*', 'ports.*.*', ...STREAMS],
+    subscribe: [...SERVICE, 'cmd.port.*', ...EVENTS],
+  },
+  'ws-ingress': {
+    publish: [REPLIES, 'cmd.lease.*', 'cmd.device.auth', 'cmd.listener.*.*', 'device.refused.*', 'device.flapping.*', ...STREAMS],
+    subscribe: [...SERVICE, 'cmd.ingress.*.*', ...EVENTS],
+  },
+  'tcp-listener': {
+    publish: [REPLIES, 'cmd.lease.*', 'cmd.ingress.*.*', ...CONN_SUBJECTS, ...STREAMS],
+    subscribe: [...SERVICE, 'cmd.listener.*.*', ...EVENTS],
+  },
+  admin: {
+    publish: [REPLIES, 'cmd.device.*', 'cmd.lease.get', 'cmd.lease.list', 'cmd.lease.revoke', ...STREAMS],
+    subscribe: [...SERVICE, ...EVENTS],
+  },
+  integrator: {
+    publish: ['$JS.API.INFO', '$JS.API.STREAM.NAMES', '$JS.API.STREAM.LIST', ...[EVENTS_STREAM, CONN_STREAM].flatMap(readStream)],
+    subscribe: [REPLIES, ...EVENTS],
+  },
+  operator: { publish: ['>'], subscribe: ['>'] },
+};
+
+export interface NatsPlan {
+  command: string;
+  args: string[];
+  urlOf(user: NatsUser): string;
+  ready(): Promise<boolean>;
+}
+
+/** Room beside the stream of conn.* events: device.* and lease.* events, and the operators' data. */
+const MORE_DISK_BYTES = 4 * 1024 ** 3;
+
+/** A private NATS with JetStream and a user for each service. */
+export function planNats(program: string, stateDir: string, port: number, limits: Limits, memory: Memory): NatsPlan {
+  const dir = join(stateDir, 'nats');
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const password = (user: NatsUser): string => memory.secret(`nats.${user}`);
+  const users = Object.entries(PERMISSIONS).map(([user, permissions]) => ({
+    user,
+    password: password(user as NatsUser),
+    permissions,
+  }));
+  const config = join(dir, 'nats.conf');
+  // The configuration language of NATS takes JSON.
+  writePrivate(
+    config,
+    JSON.stringify(
+      {
+        host: '127.0.0.1',
+        port,
+        server_name: 'culvert-local',
+        max_payload: 1024 * 1024,
+        write_deadline: '5s',
+        jetstream: {
+          store_dir: dir,
+          max_memory_store: 64 * 1024 ** 2,
+          max_file_store: limits.CONN_EVENTS_BYTES + MORE_DISK_BYTES,
+        },
+        authorization: { users },
+      },
+      null,
+      2,
+    ),
+  );
+  return {
+    command: program,
+    args: ['-c', config],
+    urlOf: (user) => `nats://${user}:${password(user)}@127.0.0.1:${port}`,
+    ready: () => answers(port, '', 'INFO '),
+  };
+}

@@ -1,0 +1,48 @@
+import { type AddressInfo, createServer } from 'node:net';
+
+/** Binds and lets go again: the error's code, the bound port, or undefined where the address family is absent. */
+async function tryBind(host: string, port: number): Promise<{ port: number } | { code: string } | undefined> {
+  const server = createServer();
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ host, port, exclusive: true, ipv6Only: host.includes(':') }, resolve);
+    });
+    return { port: (server.address() as AddressInfo).port };
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
+    return code === 'EAFNOSUPPORT' || code === 'EADDRNOTAVAIL' ? undefined : { code };
+  } finally {
+    await new Promise((done) => server.close(done));
+  }
+}
+
+/** Is the loopback port free? */
+export async function isFree(port: number): Promise<boolean> {
+  const bound = await tryBind('127.0.0.1', port);
+  return bound !== undefined && 'port' in bound;
+}
+
+/** A free loopback port that is none of `taken`. */
+export async function freePort(taken: readonly number[] = []): Promise<number> {
+  for (let attempt = 0; attempt < 100; attempt += 1) {
+    const bound = await tryBind('127.0.0.1', 0);
+    if (bound !== undefined && 'port' in bound && !taken.includes(bound.port)) return bound.port;
+  }
+  throw new Error('no free port on 127.0.0.1');
+}
+
+/** Says why nobody can listen on the port on all addresses, naming the setting that chose it; undefined when one can. */
+export async function faultOfPublicPort(variable: string, port: number): Promise<string | undefined> {
+  for (const host of ['0.0.0.0', '::']) {
+    const bound = await tryBind(host, port);
+    if (bound === undefined || 'port' in bound) continue;
+    const where = `${variable}=${port}: port ${port}`;
+    if (bound.code === 'EADDRINUSE') {
+      return `${where} is taken by another program (on ${host}); stop that one, or set ${variable} to a free port`;
+    }
+    if (bound.code === 'EACCES') return `${where} needs the right to bind it; run as root, or set ${variable} to 1024 or more`;
+    return `${where} cannot be bound on ${host}: ${bound.code}`;
+  }
+  return undefined;
+}

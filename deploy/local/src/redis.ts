@@ -1,0 +1,94 @@
+import { createHash } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { writePrivate } from './files.ts';
+import type { Memory } from './memory.ts';
+import type { ServiceName } from './replicas.ts';
+
+/** Who may do what in the store. The names are the ACL users. */
+export type RedisUser = ServiceName | 'edge' | 'operator';
+
+/** Commands of a service: everything on its own keys, nothing that reaches beyond them. `info` is how clients see readiness. */
+const COMMANDS = '+@read +@write +@connection +@transaction +@scripting +@pubsub +@stream +@fast -@admin -@dangerous +info +time';
+/** The two services that own the leases. */
+const STORE = `~* &* ${COMMANDS}`;
+/** The others know leases by command only; they keep their own instance key alive. */
+const INSTANCE = `~instance:* %R~store:* resetchannels ${COMMANDS}`;
+
+const RULES: Readonly<Record<RedisUser, string>> = {
+  'lease-manager': STORE,
+  'port-allocator': STORE,
+  'ws-ingress': INSTANCE,
+  'tcp-listener': INSTANCE,
+  admin: INSTANCE,
+  edge: '%R~route:* %R~instance:* resetchannels &route.changed +@read +@connection +@pubsub +@transaction +time -@dangerous',
+  operator: '~* &* +@all',
+};
+
+export interface RedisPlan {
+  command: string;
+  args: string[];
+  urlOf(user: RedisUser): string;
+  ready(): Promise<boolean>;
+}
+
+/** A private Redis whose users are told apart, with every acknowledged write on disk within a second. */
+export function planRedis(program: string, stateDir: string, port: number, memory: Memory): RedisPlan {
+  const dir = join(stateDir, 'redis');
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const password = (user: RedisUser): string => memory.secret(`redis.${user}`);
+  const users = Object.entries(RULES).map(([user, rules]) => {
+    const digest = createHash('sha256')
+      .update(password(user as RedisUser))
+      .digest('hex');
+    return `user ${user} on #${digest} ${rules}`;
+  });
+  const acl = join(dir, 'users.acl');
+  writePrivate(acl, `user default off resetkeys resetchannels -@all\n${users.join('\n')}\n`);
+  const config = join(dir, 'redis.conf');
+  writePrivate(
+    config,
+    [
+      'bind 127.0.0.1',
+      `port ${port}`,
+      'daemonize no',
+      `dir ${JSON.stringify(dir)}`,
+      `aclfile ${JSON.stringify(acl)}`,
+      'appendonly yes',
+      'appendfsync everysec',
+      'save ""',
+      'maxmemory-policy noeviction',
+      'shutdown-timeout 5',
+      'tcp-backlog 511',
+      '',
+    ].join('\n'),
+  );
+  return {
+    command: program,
+    args: [config],
+    urlOf: (user) => `redis://${user}:${password(user)}@127.0.0.1:${port}`,
+    ready: () => answers(port, `AUTH operator ${password('operator')}\r\nPING\r\n`, '+OK\r\n+PONG\r\n'),
+  };
+}
+
+/** Does the server answer the text with exactly that, within a second? While it loads its data it says -LOADING. */
+export function answers(port: number, text: string, expected: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: '127.0.0.1', port });
+    let heard = '';
+    const settle = (well: boolean): void => {
+      socket.destroy();
+      resolve(well);
+    };
+    socket.setTimeout(1_000, () => settle(false));
+    socket.once('error', () => settle(false));
+    socket.once('close', () => settle(false));
+    socket.once('connect', () => text !== '' && socket.write(text));
+    socket.on('data', (chunk) => {
+      heard += chunk.toString('latin1');
+      if (heard.startsWith(expected)) settle(true);
+      else if (heard.length >= expected.length) settle(false);
+    });
+  });
+}

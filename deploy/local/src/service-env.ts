@@ -1,0 +1,69 @@
+import { formatDuration } from '@culvert/contracts';
+import type { Env } from '@culvert/service-kit';
+import type { ServiceName } from './replicas.ts';
+import type { StackSettings } from './settings.ts';
+
+/** What a child takes from our own environment: where things are, nothing that configures Culvert. */
+const PASSED = ['PATH', 'HOME', 'LANG', 'TZ', 'TMPDIR', 'NODE_OPTIONS', 'NODE_EXTRA_CA_CERTS'];
+
+export function baseEnv(env: Env): Record<string, string> {
+  return Object.fromEntries(
+    PASSED.flatMap((name) => {
+      const value = env[name];
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
+}
+
+/** Every limit, as it stands after all settings: services need not know which were set. */
+export function limitsEnv(settings: StackSettings): Record<string, string> {
+  return Object.fromEntries(Object.entries(settings.limits).map(([name, value]) => [`CULVERT_LIMIT_${name}`, String(value)]));
+}
+
+export interface ServiceAddresses {
+  redisUrl: string;
+  natsUrl: string;
+  edgeSecret: string;
+  adminToken: string;
+  /** Port of the REST API of this instance of admin. */
+  adminPort: number;
+  /** Public ports of this tcp-listener. */
+  ports: readonly [number, number] | undefined;
+}
+
+/** The whole configuration of one service process. */
+export function serviceEnv(
+  service: ServiceName,
+  id: string,
+  settings: StackSettings,
+  addresses: ServiceAddresses,
+): Record<string, string> {
+  const heartbeat = formatDuration(settings.heartbeatMs);
+  const special: Record<ServiceName, Record<string, string>> = {
+    'lease-manager': { CULVERT_PUBLIC_HOST: settings.domain },
+    'port-allocator': {},
+    'ws-ingress': { CULVERT_HEARTBEAT: heartbeat, CULVERT_PUBLIC_HOST: settings.domain },
+    'tcp-listener': {
+      CULVERT_HEARTBEAT: heartbeat,
+      CULVERT_EDGE_SECRET: addresses.edgeSecret,
+      ...(addresses.ports === undefined ? {} : { CULVERT_TCP_PORTS: addresses.ports.join('-') }),
+    },
+    admin: {
+      CULVERT_ADMIN_TOKEN: addresses.adminToken,
+      CULVERT_LISTEN_HOST: '127.0.0.1',
+      CULVERT_LISTEN_PORT: String(addresses.adminPort),
+      CULVERT_PUBLIC_HOST: settings.domain,
+    },
+  };
+  return {
+    ...baseEnv(process.env),
+    ...limitsEnv(settings),
+    CULVERT_INSTANCE_ID: id,
+    CULVERT_REDIS_URL: addresses.redisUrl,
+    CULVERT_NATS_URL: addresses.natsUrl,
+    CULVERT_DOMAIN: settings.domain,
+    CULVERT_PUBLIC_PORT: String(settings.port),
+    CULVERT_LOG_LEVEL: settings.logLevel,
+    ...special[service],
+  };
+}

@@ -1,0 +1,99 @@
+import { statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { formatDuration, HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS, type Limits } from '@culvert/contracts';
+import { type Env, loadConfig, type Reader, type Setting, setting } from '@culvert/service-kit';
+import { ONE_EACH, type Replicas, readReplicas } from './replicas.ts';
+
+/** What the operator of a local stack chose. */
+export interface StackSettings {
+  /** Port of the edge, on all addresses. */
+  port: number;
+  domain: string;
+  /** First and last public port. */
+  tcpPorts: readonly [number, number];
+  /** Absolute. */
+  stateDir: string;
+  heartbeatMs: number;
+  demo: boolean;
+  replicas: Replicas;
+  logLevel: string;
+  limits: Limits;
+}
+
+/** A folder, or a path where one can be made. */
+const folder: Reader<string> = (text) => {
+  const path = resolve(text);
+  const expected = 'a folder, or a path where one can be made';
+  try {
+    return statSync(path).isDirectory() ? { value: path } : { expected };
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? { value: path } : { expected };
+  }
+};
+
+const SETTINGS = {
+  CULVERT_PORT: { read: setting.port(), fallback: 8080 },
+  CULVERT_DOMAIN: { read: setting.domain(), fallback: 'culvert.localhost' },
+  CULVERT_TCP_PORTS: { read: setting.portRange(), fallback: [20_000, 20_999] as readonly [number, number] },
+  CULVERT_STATE_DIR: { read: folder, fallback: resolve('.culvert') },
+  CULVERT_HEARTBEAT: { read: setting.duration(HEARTBEAT_MIN_MS, HEARTBEAT_MAX_MS), fallback: HEARTBEAT_DEFAULT_MS },
+  CULVERT_DEMO: { read: setting.flag(), fallback: true },
+  CULVERT_REPLICAS: { read: readReplicas, fallback: ONE_EACH },
+  CULVERT_LOG_LEVEL: {
+    read: setting.text(/^(?:trace|debug|info|warn|error)$/, 'trace, debug, info, warn or error'),
+    fallback: 'info',
+  },
+} as const satisfies Record<string, Setting<unknown>>;
+
+/**
+ * Reads and checks all settings of a local stack.
+ * @throws ConfigError that names every fault, with the variable, its value and what would be right.
+ */
+export function loadSettings(env: Env = process.env): StackSettings {
+  const { values, limits } = loadConfig(SETTINGS, env, (loaded, loadedLimits) => [
+    ...faultsOfPorts(loaded.CULVERT_PORT, loaded.CULVERT_TCP_PORTS, loaded.CULVERT_REPLICAS),
+    ...faultsOfLimits(loadedLimits),
+  ]);
+  return Object.freeze({
+    port: values.CULVERT_PORT,
+    domain: values.CULVERT_DOMAIN,
+    tcpPorts: values.CULVERT_TCP_PORTS,
+    stateDir: values.CULVERT_STATE_DIR,
+    heartbeatMs: values.CULVERT_HEARTBEAT,
+    demo: values.CULVERT_DEMO,
+    replicas: values.CULVERT_REPLICAS,
+    logLevel: values.CULVERT_LOG_LEVEL,
+    limits,
+  });
+}
+
+function faultsOfPorts(port: number, [first, last]: readonly [number, number], replicas: Replicas): string[] {
+  const faults: string[] = [];
+  if (port >= first && port <= last) {
+    faults.push(`CULVERT_PORT=${port} lies within CULVERT_TCP_PORTS=${first}-${last}; expected a port outside of it`);
+  }
+  const listeners = replicas['tcp-listener'];
+  if (last - first + 1 < listeners) {
+    faults.push(`CULVERT_TCP_PORTS=${first}-${last} has fewer ports than tcp-listeners; expected at least ${listeners}`);
+  }
+  return faults;
+}
+
+/** What the edge remembers must be forgotten before the port goes to another device; a handshake waits for its lease. */
+function faultsOfLimits(limits: Limits): string[] {
+  const faults: string[] = [];
+  const stale = limits.ROUTE_STALE_MS + limits.EDGE_KEEPALIVE_MS;
+  if (stale >= limits.COOL_DOWN_MS) {
+    faults.push(
+      `CULVERT_LIMIT_ROUTE_STALE_MS plus CULVERT_LIMIT_EDGE_KEEPALIVE_MS is ${formatDuration(stale)}; ` +
+        `expected less than CULVERT_LIMIT_COOL_DOWN_MS, which is ${formatDuration(limits.COOL_DOWN_MS)}`,
+    );
+  }
+  if (limits.ACQUIRE_MS >= limits.HANDSHAKE_MS) {
+    faults.push(
+      `CULVERT_LIMIT_ACQUIRE_MS is ${formatDuration(limits.ACQUIRE_MS)}; ` +
+        `expected less than CULVERT_LIMIT_HANDSHAKE_MS, which is ${formatDuration(limits.HANDSHAKE_MS)}`,
+    );
+  }
+  return faults;
+}
