@@ -1,0 +1,67 @@
+import { CulvertError } from '@culvert/contracts';
+import type { Redis } from 'ioredis';
+import { keys } from './keys.ts';
+import type { DeviceRecord } from './records.ts';
+import { guarded, runVerdict } from './scripts.ts';
+
+/** The device registry. Of tokens only hex SHA-256 digests are known. */
+export class Devices {
+  readonly #redis: Redis;
+
+  constructor(redis: Redis) {
+    this.#redis = redis;
+  }
+
+  /** `forbidden`: the token is valid but another device's; `unauthorized`: everything else that is not right. */
+  async authenticate(device: string, digest: string): Promise<'ok' | 'unauthorized' | 'forbidden'> {
+    const [registry, of] = await guarded(() =>
+      Promise.all([this.#redis.hmget(keys.device(device), 'token_digest', 'revoked'), this.#redis.get(keys.token(digest))]),
+    );
+    const [known, revoked] = registry;
+    if (known === digest && revoked !== '1') return 'ok';
+    const exists = typeof known === 'string' && revoked !== '1';
+    return exists && of !== null && of !== device ? 'forbidden' : 'unauthorized';
+  }
+
+  /** @throws CulvertError `already_exists`. A revoked device may be added again, with another token. */
+  async add(device: string, digest: string): Promise<{ created_at: number }> {
+    const all = [keys.device(device), keys.token(digest), keys.devices];
+    const [verdict, createdAt] = await runVerdict(this.#redis, 'add_device', all, [device, digest]);
+    if (verdict === 'exists') throw new CulvertError('already_exists', `a device named ${device} exists`);
+    if (verdict === 'token_taken') throw new CulvertError('already_exists', 'another device has this token');
+    return { created_at: Number(createdAt) };
+  }
+
+  async show(device: string): Promise<DeviceRecord | null> {
+    const hash = await guarded(() => this.#redis.hgetall(keys.device(device)));
+    if (hash.token_digest === undefined) return null;
+    return { device, created_at: Number(hash.created_at), revoked: hash.revoked === '1' };
+  }
+
+  /** In the order of the names, after `cursor`. */
+  async list(cursor: string | undefined, limit: number): Promise<{ devices: DeviceRecord[]; cursor: string | null }> {
+    const from = cursor === undefined || cursor === '' ? '-' : `(${cursor}`;
+    const names = await guarded(() => this.#redis.zrangebylex(keys.devices, from, '+', 'LIMIT', 0, limit));
+    const records = await Promise.all(names.map((name) => this.show(name)));
+    return {
+      devices: records.filter((record) => record !== null),
+      cursor: names.length < limit ? null : (names.at(-1) ?? null),
+    };
+  }
+
+  /**
+   * Gives the device another token. The former one is dead for new connections; a running tenure goes on.
+   * @throws CulvertError `not_found` (also for a revoked device), `already_exists` when another device has the token.
+   */
+  async rotate(device: string, digest: string): Promise<void> {
+    for (let reread = 0; reread < 3; reread++) {
+      const former = (await guarded(() => this.#redis.hget(keys.device(device), 'token_digest'))) ?? '';
+      const all = [keys.device(device), keys.token(former), keys.token(digest)];
+      const [verdict] = await runVerdict(this.#redis, 'rotate_device', all, [device, former, digest]);
+      if (verdict === 'ok') return;
+      if (verdict === 'missing') throw new CulvertError('not_found', `there is no device named ${device}, or it is revoked`);
+      if (verdict === 'token_taken') throw new CulvertError('already_exists', 'another device has this token');
+    }
+    throw new CulvertError('unavailable', `the token of ${device} is being changed by others`, { retryAfterMs: 1_000 });
+  }
+}

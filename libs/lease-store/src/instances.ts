@@ -1,0 +1,65 @@
+import type { Limits } from '@culvert/contracts';
+import type { Redis } from 'ioredis';
+import { keys } from './keys.ts';
+import { guarded, runScript } from './scripts.ts';
+
+/** A gap in the sweeps longer than this says that we were away, not the instances. */
+const SWEEP_GAP_MS = 3_000;
+/** After such a gap no lease in grace ends sooner than this. */
+const FLOOR_MS = 120_000;
+
+/** An instance that was found gone, until all its leases are released. */
+export interface GoneInstance {
+  id: string;
+  /** Tells this ending from a later one of the same id. */
+  mark: string;
+}
+
+/** Judges which instances live. Their own keys are written by service-kit; here they are only read. */
+export class Instances {
+  readonly #redis: Redis;
+  readonly #limits: Limits;
+
+  constructor(redis: Redis, limits: Limits) {
+    this.#redis = redis;
+    this.#limits = limits;
+  }
+
+  /** One sweep over all known instances of the services; the ids newly found gone. Writes `instance.gone`. */
+  async judge(services: readonly string[]): Promise<string[]> {
+    const seen = new Map<string, string>();
+    const [known, ...indexes] = await guarded(() =>
+      Promise.all([
+        this.#redis.hgetall(keys.knownInstances),
+        ...services.map((service) => this.#redis.zrange(`instance:index:${service}`, '0', '-1')),
+      ]),
+    );
+    for (const [id, text] of Object.entries(known)) seen.set(id, (JSON.parse(text) as { service: string }).service);
+    for (const [i, ids] of indexes.entries()) for (const id of ids) seen.set(id, services[i] as string);
+    const all = [
+      ...[keys.sweepLast, keys.sweepAmnesty, keys.sweepFloor, keys.knownInstances, keys.goneInstances],
+      ...[keys.outbox, keys.incarnation, ...[...seen.keys()].map(keys.instance)],
+    ];
+    const floor = Math.min(FLOOR_MS, this.#limits.GRACE_MS);
+    const args = [SWEEP_GAP_MS, this.#limits.INSTANCE_TTL_MS, floor, ...[...seen].flat()];
+    return (await runScript(this.#redis, 'judge', all, args)) as string[];
+  }
+
+  /** Gone instances whose leases wait for their release. */
+  async gone(): Promise<GoneInstance[]> {
+    const flat = await guarded(() => this.#redis.zrange(keys.goneInstances, '0', '-1', 'WITHSCORES'));
+    const gone: GoneInstance[] = [];
+    for (let i = 0; i + 1 < flat.length; i += 2) gone.push({ id: flat[i] as string, mark: flat[i + 1] as string });
+    return gone;
+  }
+
+  /** All leases of that ending are released. */
+  async cleaned({ id, mark }: GoneInstance): Promise<void> {
+    await runScript(this.#redis, 'cleaned', [keys.goneInstances], [id, mark]);
+  }
+
+  /** The record that an instance keeps of itself, as text; null when it is gone. */
+  async recordOf(id: string): Promise<string | null> {
+    return guarded(() => this.#redis.get(keys.instance(id)));
+  }
+}

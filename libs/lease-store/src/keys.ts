@@ -1,0 +1,48 @@
+/** The names of all keys of the lease store. Times in them are milliseconds by the Redis server's clock. */
+export const keys = {
+  incarnation: 'store:incarnation',
+  device: (device: string) => `device:${device}`,
+  token: (digest: string) => `token:${digest}`,
+  devices: 'devices',
+  lease: (device: string) => `lease:${device}`,
+  leases: 'leases',
+  due: 'leases:due',
+  /** Held leases of an ingress, leases of a listener in whatever state: devices in the order of their names. */
+  leasesOfIngress: (ingress: string) => `leases:ingress:${ingress}`,
+  leasesOfListener: (listener: string) => `leases:listener:${listener}`,
+  route: (host: string) => `route:${host}`,
+  freePorts: (listener: string) => `ports:${listener}`,
+  heldPorts: (listener: string) => `ports:${listener}:held`,
+  portRange: (listener: string) => `ports:${listener}:range`,
+  exhausted: (listener: string) => `exhausted:${listener}`,
+  outbox: 'outbox',
+  instance: (id: string) => `instance:${id}`,
+  knownInstances: 'instances:known',
+  goneInstances: 'instances:cleanup',
+  sweepLast: 'sweep:last',
+  sweepAmnesty: 'sweep:amnesty',
+  sweepFloor: 'sweep:floor',
+  relayLock: 'relay:lock',
+  relayFence: 'relay:fence',
+} as const;
+
+/** Channel on which the host of every changed route is published. */
+export const ROUTE_CHANNEL = 'route.changed';
+
+/** The keys that every lease script starts with. */
+export const leaseKeys = (device: string): string[] => [
+  keys.lease(device),
+  keys.device(device),
+  keys.leases,
+  keys.due,
+  keys.outbox,
+  keys.incarnation,
+];
+
+/** The keys of what a listener has. */
+export const listenerKeys = (listener: string): string[] => [
+  keys.freePorts(listener),
+  keys.heldPorts(listener),
+  keys.portRange(listener),
+  keys.leasesOfListener(listener),
+];

@@ -1,0 +1,239 @@
+import {
+  CulvertError,
+  DISCONNECT_REASONS,
+  type DisconnectReason,
+  type Endpoint,
+  type Lease,
+  type LeaseState,
+  type Limits,
+} from '@culvert/contracts';
+import type { Redis } from 'ioredis';
+import { keys, listenerKeys } from './keys.ts';
+import { hasRoute, keysOf, type StoredLease, storedLeaseOf } from './records.ts';
+import { guarded, runVerdict, type ScriptReply } from './scripts.ts';
+
+/** What a newcomer brings along. */
+export interface Tenure {
+  ingress: string;
+  control: string;
+  boot: string;
+  remote: string;
+  warm: number;
+  transfers: number;
+  max_frame: number;
+  token_digest: string;
+}
+
+export interface BeginRequest {
+  /** What the lease must still be: its epoch, 0 for none. */
+  expectedEpoch: number;
+  /** True for a move and a takeover, which end another's holding. */
+  mayBeHeld: boolean;
+}
+
+/** `changed`: decide again from the top; `busy`: another tenure of this device is being set up. */
+export type BeginResult = { verdict: 'ok'; epoch: number } | { verdict: 'changed' | 'busy' | 'unauthorized' };
+
+export interface ConfirmRequest {
+  epoch: number;
+  listener: string;
+  endpoints: readonly Endpoint[];
+  /** Host of route addresses: where the listener binds the ports of http endpoints; IPv6 without brackets. */
+  routeHost: string;
+}
+
+export type ConnectReason = 'connected' | 'resumed' | 'moved' | 'taken_over';
+export type ConfirmResult =
+  | { verdict: 'ok'; reason: ConnectReason; former: { state: LeaseState | null; epoch: number; ingress: string } }
+  /** Another tenure came between; `boot` is that of its agent. */
+  | { verdict: 'stale'; boot: string }
+  /** The reservation has run out meanwhile. */
+  | { verdict: 'ports_lost'; port: number }
+  /** Another device has this host name: make another and try again. */
+  | { verdict: 'host_taken'; host: string };
+
+export type ReleaseResult = { verdict: 'ok' | 'unchanged'; state: LeaseState } | { verdict: 'stale' };
+export interface AdvanceResult {
+  /** Epoch of the tenure that was given up; 0 when none was. */
+  abandoned: number;
+  step: 'none' | 'grace' | 'extended' | 'expired';
+  epoch: number;
+}
+
+/** Devices with fewer transfers at once are not kept warm by the edge's idle connections. */
+const KEEPALIVE_TRANSFERS = 8;
+/** A script that finds the lease changed since the read before it is tried again this often. */
+const REREADS = 8;
+
+/** The life of leases. Every method that changes one runs one atomic script, which also writes the events. */
+export class Leases {
+  readonly #redis: Redis;
+  readonly #limits: Limits;
+
+  constructor(redis: Redis, limits: Limits) {
+    this.#redis = redis;
+    this.#limits = limits;
+  }
+
+  async get(device: string): Promise<StoredLease> {
+    return storedLeaseOf(await guarded(() => this.#redis.hgetall(keys.lease(device))));
+  }
+
+  /** Leases in the order of their devices' names, after `cursor`; those of one listener when it is given. */
+  async list(options: {
+    cursor?: string | undefined;
+    limit: number;
+    listener?: string | undefined;
+  }): Promise<{ leases: { lease: Lease; tokenDigest: string | null }[]; cursor: string | null }> {
+    const index = options.listener === undefined ? keys.leases : keys.leasesOfListener(options.listener);
+    const devices = await this.#page(index, options.cursor, options.limit);
+    const records = await Promise.all(devices.map((device) => this.get(device)));
+    return {
+      leases: records.flatMap(({ lease, tokenDigest }) => (lease === null ? [] : [{ lease, tokenDigest }])),
+      cursor: devices.length < options.limit ? null : (devices.at(-1) ?? null),
+    };
+  }
+
+  /** Devices whose leases an ingress holds, after `cursor`. */
+  heldBy(ingress: string, cursor: string | undefined, limit: number): Promise<string[]> {
+    return this.#page(keys.leasesOfIngress(ingress), cursor, limit);
+  }
+
+  #page(index: string, cursor: string | undefined, limit: number): Promise<string[]> {
+    const from = cursor === undefined || cursor === '' ? '-' : `(${cursor}`;
+    return guarded(() => this.#redis.zrangebylex(index, from, '+', 'LIMIT', 0, limit));
+  }
+
+  /** Begins a tenure; the lease stays as it is until `confirm`. Unconfirmed, it falls back after TENURE_CONFIRM_MS. */
+  async begin(device: string, tenure: Tenure, { expectedEpoch, mayBeHeld }: BeginRequest): Promise<BeginResult> {
+    const reply = await runVerdict(this.#redis, 'begin', keysOf(device, await this.get(device)), [
+      device,
+      expectedEpoch,
+      mayBeHeld ? '1' : '0',
+      JSON.stringify(tenure),
+      this.#limits.TENURE_CONFIRM_MS,
+      this.#limits.ACQUIRE_MS,
+    ]);
+    const [verdict, epoch] = reply;
+    if (verdict === 'ok') return { verdict, epoch: Number(epoch) };
+    return { verdict: verdict as 'changed' | 'busy' | 'unauthorized' };
+  }
+
+  /** The lease is held from now on; ports and names that the former endpoints had alone are freed. */
+  async confirm(device: string, { epoch, listener, endpoints, routeHost }: ConfirmRequest): Promise<ConfirmResult> {
+    const reply = await this.#change(device, 'confirm', {
+      more: (stored) => [
+        ...endpoints.filter(hasRoute).map(({ host }) => keys.route(host)),
+        ...listenerKeys(listener),
+        ...(stored.pending === null ? [] : [keys.leasesOfIngress(stored.pending.ingress), keys.instance(stored.pending.ingress)]),
+        keys.knownInstances,
+      ],
+      args: [
+        epoch,
+        listener,
+        JSON.stringify(endpoints),
+        routeHost.includes(':') ? `[${routeHost}]` : routeHost,
+        this.#limits.COOL_DOWN_MS,
+        KEEPALIVE_TRANSFERS,
+      ],
+    });
+    const [verdict, first, state, formerEpoch, ingress] = reply;
+    if (verdict === 'stale') return { verdict, boot: String(first) };
+    if (verdict === 'ports_lost') return { verdict, port: Number(first) };
+    if (verdict === 'host_taken') return { verdict, host: String(first) };
+    return {
+      verdict: 'ok',
+      reason: first as ConnectReason,
+      former: { state: state === '' ? null : (state as LeaseState), epoch: Number(formerEpoch), ingress: String(ingress) },
+    };
+  }
+
+  /** Gives an unconfirmed tenure up; false when it is not the pending one any more. */
+  async abandon(device: string, epoch: number): Promise<boolean> {
+    const [verdict] = await this.#change(device, 'abandon', { args: [epoch] });
+    return verdict === 'ok';
+  }
+
+  /** Ends the holding by one control connection. Clean reasons go to grace at once, others to reconnecting first. */
+  release(device: string, epoch: number, control: string, reason: DisconnectReason): Promise<ReleaseResult> {
+    if (control === '') throw new CulvertError('bad_request', 'control is empty; expected the id of the control connection');
+    return this.#release(device, epoch, control, reason);
+  }
+
+  /** Ends the holding by an ingress that is gone; `stale` when that very start of the ingress lives after all. */
+  releaseGone(device: string, epoch: number): Promise<ReleaseResult> {
+    return this.#release(device, epoch, '', 'ingress_gone');
+  }
+
+  async #release(device: string, epoch: number, control: string, reason: DisconnectReason): Promise<ReleaseResult> {
+    const [verdict, state] = await this.#change(device, 'release', {
+      more: ({ lease }) => (lease === null ? [] : [keys.instance(lease.ingress)]),
+      args: [
+        epoch,
+        control,
+        reason,
+        DISCONNECT_REASONS[reason].clean ? 0 : this.#limits.RECONNECTING_MS,
+        this.#limits.GRACE_MS,
+        this.#limits.RECORD_SLACK_MS,
+      ],
+    });
+    if (verdict === 'stale') return { verdict };
+    return { verdict: verdict as 'ok' | 'unchanged', state: state as LeaseState };
+  }
+
+  /** Devices with something due, the most overdue first. */
+  async due(limit: number): Promise<string[]> {
+    return guarded(async () => {
+      const [seconds, micros] = (await this.#redis.time()) as unknown as [string | number, string | number];
+      const now = Number(seconds) * 1000 + Math.floor(Number(micros) / 1000);
+      return this.#redis.zrangebyscore(keys.due, '-inf', now, 'LIMIT', 0, limit);
+    });
+  }
+
+  /** Does what is due of one lease by the store's clock; nothing when nothing is. */
+  async advance(device: string): Promise<AdvanceResult> {
+    const [, abandoned, step, epoch] = await this.#change(device, 'advance', {
+      more: () => [keys.sweepFloor],
+      args: [this.#limits.GRACE_MS, this.#limits.RECORD_SLACK_MS, this.#limits.COOL_DOWN_MS],
+    });
+    return { abandoned: Number(abandoned), step: step as AdvanceResult['step'], epoch: Number(epoch) };
+  }
+
+  /** Ends a lease in whatever state; the registry stays. False when there was none. */
+  async end(device: string, reason: 'revoked'): Promise<boolean> {
+    const [verdict, state] = await this.#change(device, 'end', { args: [reason, this.#limits.COOL_DOWN_MS, ''] });
+    return verdict === 'ok' && state !== '';
+  }
+
+  /** The device's token and lease are dead from now on. False when there is no such device. */
+  async revoke(device: string): Promise<boolean> {
+    const digest = await guarded(() => this.#redis.hget(keys.device(device), 'token_digest'));
+    if (digest === null) return false;
+    const token = keys.token(digest);
+    const [verdict] = await this.#change(device, 'end', {
+      more: () => [token],
+      args: ['revoked', this.#limits.COOL_DOWN_MS, token],
+    });
+    return verdict === 'ok';
+  }
+
+  /** Writes `device.refused` into the holder's event sequence, unless that holder is gone. */
+  async refuse(device: string, epoch: number, code: string, remote: string): Promise<void> {
+    await runVerdict(this.#redis, 'refuse', keysOf(device, { lease: null, pending: null }), [device, epoch, code, remote]);
+  }
+
+  /** Reads what the lease owns, runs the script with those keys, and again when the lease changed in between. */
+  async #change(
+    device: string,
+    script: string,
+    { more = () => [], args }: { more?: (stored: StoredLease) => string[]; args: (string | number)[] },
+  ): Promise<ScriptReply> {
+    for (let reread = 0; reread < REREADS; reread++) {
+      const stored = await this.get(device);
+      const all = [...new Set([...keysOf(device, stored), ...more(stored)])];
+      const reply = await runVerdict(this.#redis, script, all, [device, ...args]);
+      if (reply[0] !== 'changed') return reply;
+    }
+    throw new CulvertError('unavailable', `lease of ${device} changes too fast`, { retryAfterMs: 1_000 });
+  }
+}
