@@ -1,0 +1,71 @@
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { eventually, type ServiceProcess } from '../../../test/harness/service.ts';
+import { ask, GOOD_HEADERS, RawDevice, World } from './world.ts';
+
+let world: World;
+const running: ServiceProcess[] = [];
+
+beforeAll(async () => {
+  world = await World.start();
+});
+afterEach(async () => {
+  await Promise.all(running.splice(0).map((one) => one.stop()));
+  world.released.length = 0;
+});
+afterAll(() => world?.stop());
+
+async function start(id: string): Promise<ServiceProcess> {
+  const one = await world.startIngress({ CULVERT_LIMIT_WIND_DOWN_MS: '2000', CULVERT_LIMIT_CLOSE_MS: '300' }, id);
+  running.push(one);
+  return one;
+}
+
+it('an instance that is stopped asks its devices to move, refuses new ones, and waits until the last has gone', async () => {
+  const first = await start('ws-ingress-1');
+  await start('ws-ingress-2');
+  const at = await world.addressOf('ws-ingress-1');
+  const device = new RawDevice(at, 'name=alice&ports=80&boot=0123456789abcdef');
+  await device.message('ready');
+  const stopped = first.stop();
+  expect(await device.message('wind_down')).toMatchObject({ reconnect_ms: 1000 });
+  expect(await ask(at, '/v1/control?name=bob&ports=80', GOOD_HEADERS)).toMatchObject({
+    status: 503,
+    body: { code: 'wind_down' },
+  });
+  expect(device.closed).toBeUndefined();
+  const moved = new RawDevice(await world.addressOf('ws-ingress-2'), 'name=alice&ports=80&boot=0123456789abcdef');
+  await moved.message('ready');
+  device.ws.close(1000);
+  expect(await stopped).toBe(0);
+  expect(moved.closed).toBeUndefined();
+});
+
+it('a device that does not move is closed in the end, and its tenure is released as lost', async () => {
+  const first = await start('ws-ingress-1');
+  await start('ws-ingress-2');
+  const device = new RawDevice(await world.addressOf('ws-ingress-1'), 'name=stubborn&ports=80');
+  await device.message('ready');
+  const stopped = first.stop();
+  expect((await device.end()).code).toBe(4415);
+  expect(await stopped).toBe(0);
+  expect(world.released).toMatchObject([{ device: 'stubborn', reason: 'ingress_gone' }]);
+});
+
+it('an instance without another one stops at once', async () => {
+  const only = await start('ws-ingress-1');
+  const device = new RawDevice(await world.addressOf('ws-ingress-1'), 'name=alone&ports=80');
+  await device.message('ready');
+  const stopped = only.stop();
+  expect((await device.end()).code).toBe(4415);
+  expect(await stopped).toBe(0);
+  expect(device.messages.some(({ type }) => type === 'wind_down')).toBe(false);
+  await eventually('the release', () => world.released.length === 1);
+});
+
+it('wrong settings are reported all at once', async () => {
+  const failed = await world
+    .startIngress({ CULVERT_HEARTBEAT: '5m', CULVERT_PUBLIC_SCHEME: 'ftp' })
+    .catch((error: Error) => error.message);
+  expect(failed).toContain('CULVERT_HEARTBEAT');
+  expect(failed).toContain('CULVERT_PUBLIC_SCHEME');
+});
