@@ -1,0 +1,152 @@
+import { type Bus, type CommandReply, type CommandRequest, DeviceName, errorOfRefusal, type SharedCommand } from '@culvert/bus';
+import { CulvertError, faultOfDeviceName } from '@culvert/contracts';
+import { createDeviceToken, digestOf, type Logger } from '@culvert/service-kit';
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import Type from 'typebox';
+import { DeviceView, type PublicSide, viewOf } from './device-view.ts';
+import { Problem } from './problem.ts';
+
+export interface DeviceRoutesOptions {
+  bus: Pick<Bus, 'request'>;
+  side: PublicSide;
+  log: Logger;
+  /** Revoking waits for the acknowledgement of other instances, in milliseconds. */
+  revokeMs: number;
+}
+
+/** The name is checked by hand, so that the answer says what is wrong with it rather than quoting a pattern. */
+const NameBody = Type.Object({
+  name: Type.String({ maxLength: 1024, description: 'A DNS label: a-z, 0-9 and inner hyphens, at most 63 characters' }),
+});
+const NameParams = Type.Object({ name: Type.String() });
+const Issued = Type.Object({
+  name: DeviceName,
+  token: Type.String({ description: 'Shown this once: only its digest is stored' }),
+});
+const Page = Type.Object({
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 100 })),
+  cursor: Type.Optional(Type.String({ maxLength: 128, description: '`cursor` of the page before' })),
+});
+
+const problems = (...statuses: number[]) => Object.fromEntries([401, 503, ...statuses].map((status) => [status, Problem]));
+
+type Granted<N extends SharedCommand> = Extract<CommandReply<N>, { ok: true }>;
+
+/** `/v1/devices`: the registry of devices and the state of their leases. */
+export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = async (app, { bus, side, log, revokeMs }) => {
+  /** A command whose refusal becomes the answer's problem document. */
+  const ask = async <N extends SharedCommand>(
+    command: N,
+    payload: CommandRequest<N>,
+    timeoutMs?: number,
+  ): Promise<Granted<N>> => {
+    let reply: CommandReply<N>;
+    try {
+      reply = await bus.request(command, payload, timeoutMs === undefined ? {} : { timeoutMs });
+    } catch (cause) {
+      // Thrown by the bus itself it means that no lease-manager answers, not that the device does not exist.
+      if (cause instanceof CulvertError && cause.code !== 'internal') {
+        throw new CulvertError('unavailable', 'no lease-manager answers', { cause });
+      }
+      throw cause;
+    }
+    if (!reply.ok) throw errorOfRefusal(reply as Extract<CommandReply<N>, { ok: false }>);
+    return reply as Granted<N>;
+  };
+  const checkName = (name: string): string => {
+    const fault = faultOfDeviceName(name);
+    if (fault !== undefined) throw new CulvertError('bad_request', fault);
+    return name;
+  };
+
+  app.post(
+    '/v1/devices',
+    {
+      schema: {
+        summary: 'Register a device and issue its token',
+        body: NameBody,
+        response: { 201: Type.Object({ ...Issued.properties, created_at: Type.Integer() }), ...problems(400, 409) },
+      },
+    },
+    async (request, reply) => {
+      const name = checkName(request.body.name);
+      const token = createDeviceToken();
+      const { created_at } = await ask('device.add', { device: name, token_digest: digestOf(token) });
+      log.info({ event: 'device.added', device: name });
+      return reply.code(201).send({ name, token, created_at });
+    },
+  );
+
+  app.get(
+    '/v1/devices',
+    {
+      schema: {
+        summary: 'List devices, ordered by name',
+        querystring: Page,
+        response: {
+          200: Type.Object({
+            devices: Type.Array(DeviceView),
+            cursor: Type.Union([Type.String(), Type.Null()], { description: 'Asks for the next page; null on the last one' }),
+          }),
+          ...problems(400),
+        },
+      },
+    },
+    async (request) => {
+      const { limit = 100, cursor } = request.query;
+      const page = await ask('device.list', { limit, ...(cursor === undefined ? {} : { cursor }) });
+      return { devices: page.devices.map(({ lease, ...record }) => viewOf(record, lease, side)), cursor: page.cursor };
+    },
+  );
+
+  app.get(
+    '/v1/devices/:name',
+    { schema: { summary: 'Show a device', params: NameParams, response: { 200: DeviceView, ...problems(400, 404) } } },
+    async (request) => {
+      const { device, lease } = await ask('device.show', { device: checkName(request.params.name) });
+      return viewOf(device, lease, side);
+    },
+  );
+
+  app.post(
+    '/v1/devices/:name/token',
+    {
+      schema: {
+        summary: 'Issue a new token; the old one is dead from then on',
+        params: NameParams,
+        response: { 201: Issued, ...problems(400, 404) },
+      },
+    },
+    async (request, reply) => {
+      const name = checkName(request.params.name);
+      const token = createDeviceToken();
+      await ask('device.rotate', { device: name, token_digest: digestOf(token) });
+      log.info({ event: 'device.rotated', device: name });
+      return reply.code(201).send({ name, token });
+    },
+  );
+
+  app.delete(
+    '/v1/devices/:name',
+    {
+      schema: {
+        summary: 'Revoke a device: its token is dead and its connections are cut',
+        params: NameParams,
+        response: {
+          200: Type.Object({
+            name: DeviceName,
+            revoked: Type.Literal(true),
+            missing: Type.Array(Type.String(), { description: 'Instances that have not acknowledged the cut yet' }),
+          }),
+          ...problems(400, 404),
+        },
+      },
+    },
+    async (request) => {
+      const name = checkName(request.params.name);
+      const { missing } = await ask('device.revoke', { device: name }, revokeMs);
+      log.info({ event: 'device.revoked', device: name, missing });
+      return { name, revoked: true as const, missing };
+    },
+  );
+};

@@ -1,0 +1,42 @@
+import { InstanceRegistration, runService, setting } from '@culvert/service-kit';
+import { buildServer } from './server.ts';
+
+const SERVICE = 'admin';
+
+await runService({
+  name: SERVICE,
+  settings: {
+    CULVERT_ADMIN_TOKEN: {
+      read: setting.text(/^\S{16,512}$/, 'a secret of 16 characters or more, without blanks'),
+      secret: true,
+    },
+    CULVERT_LISTEN_HOST: { read: setting.text(), fallback: '127.0.0.1' },
+    CULVERT_LISTEN_PORT: { read: setting.integer(0, 65_535), fallback: 0 },
+    CULVERT_DOMAIN: { read: setting.domain(), fallback: 'culvert.localhost' },
+    CULVERT_PUBLIC_HOST: { read: setting.text(), fallback: '' },
+    CULVERT_PUBLIC_PORT: { read: setting.port(), fallback: 0 },
+    CULVERT_PUBLIC_SCHEME: { read: setting.text(/^https?$/, 'http or https'), fallback: 'http' },
+  },
+  async start({ id, config, limits, log, redis, bus, onStop }) {
+    const app = await buildServer({
+      bus,
+      log,
+      token: config.CULVERT_ADMIN_TOKEN,
+      side: {
+        scheme: config.CULVERT_PUBLIC_SCHEME === 'https' ? 'https' : 'http',
+        port: config.CULVERT_PUBLIC_PORT,
+        tcpHost: config.CULVERT_PUBLIC_HOST || config.CULVERT_DOMAIN,
+      },
+      revokeMs: limits.COMMAND_MS * 2,
+    });
+    const host = config.CULVERT_LISTEN_HOST;
+    const address = new URL(await app.listen({ host, port: config.CULVERT_LISTEN_PORT })).host;
+    log.info({ event: 'admin.listening', address });
+    const registration = new InstanceRegistration(redis, limits, log, { id, service: SERVICE, address });
+    await registration.start();
+    onStop('api', async () => {
+      await registration.stop();
+      await app.close();
+    });
+  },
+});
