@@ -1,0 +1,34 @@
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { rolldown } from 'rolldown';
+
+/**
+ * Makes `dist/`, the package as it is published: the launcher and one bundle that needs no other package. The Node that the
+ * launcher falls back to stays an optional dependency.
+ */
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+const own = JSON.parse(readFileSync(here('package.json'), 'utf8')) as { version: string };
+const root = JSON.parse(readFileSync(here('../../package.json'), 'utf8')) as {
+  license: string;
+  description: string;
+  optionalDependencies: Record<string, string>;
+};
+
+rmSync(here('dist'), { recursive: true, force: true });
+mkdirSync(here('dist/bin'), { recursive: true });
+const bundle = await rolldown({ input: here('src/main.ts'), platform: 'node' });
+await bundle.write({ file: here('dist/lib/main.js'), format: 'esm' });
+await bundle.close();
+copyFileSync(here('bin/culvert.mjs'), here('dist/bin/culvert.mjs'));
+const manifest = {
+  name: '@culvert/cli',
+  version: own.version,
+  description: root.description,
+  license: root.license,
+  type: 'module',
+  bin: { culvert: 'bin/culvert.mjs' },
+  files: ['bin', 'lib'],
+  engines: { node: '>=18' },
+  optionalDependencies: root.optionalDependencies,
+};
+writeFileSync(here('dist/package.json'), `${JSON.stringify(manifest, null, 2)}\n`);

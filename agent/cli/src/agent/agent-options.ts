@@ -1,0 +1,91 @@
+import { readFileSync } from 'node:fs';
+import { type AgentOptions, faultsOfOptions, isToken, type Mapping, parseMapping } from '@culvert/agent';
+import { CommandError, EXIT, textOf, usageError } from '../exit.ts';
+
+/** Options of `culvert agent` as commander gives them; everything is text and may be missing. */
+export interface AgentFlags {
+  server?: string[];
+  name?: string;
+  tokenFile?: string;
+  caFile?: string;
+  proxy?: string;
+  warm?: string;
+  maxTransfers?: string;
+  json?: boolean;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Makes the agent's options of the command line.
+ *
+ * @throws CommandError (usage) with all faults at once.
+ */
+export function agentOptions(flags: AgentFlags, words: readonly string[], env: Environment): AgentOptions {
+  const faults: string[] = [];
+  if (flags.server === undefined) faults.push('--server is missing; expected a URL such as https://culvert.example');
+  if (flags.name === undefined) faults.push('--name is missing; expected the name given to culvert device add');
+  const token = tokenSource(flags.tokenFile, env, faults);
+  const ca = flags.caFile === undefined ? undefined : certificates(flags.caFile, faults);
+  const mappings: Mapping[] = [];
+  if (words.length === 0) faults.push('no MAPPING; expected at least one, such as 80 or tcp:22=192.168.1.7:22');
+  for (const word of words) {
+    const parsed = word.startsWith('-') ? { ok: false as const, fault: `option ${word} is unknown` } : parseMapping(word);
+    if (parsed.ok) mappings.push(parsed.mapping);
+    else faults.push(parsed.fault);
+  }
+  const warm = whole('--warm', flags.warm, faults);
+  const transfers = whole('--max-transfers', flags.maxTransfers, faults);
+  const options: AgentOptions = {
+    servers: flags.server ?? ['http://localhost'],
+    name: flags.name ?? 'unnamed',
+    token,
+    mappings: mappings.length > 0 ? mappings : [{ port: 80, scheme: 'http', target: { host: '127.0.0.1', port: 80 } }],
+    ...(flags.proxy === undefined ? {} : { proxy: flags.proxy === '' ? null : flags.proxy }),
+    ...(ca === undefined ? {} : { ca }),
+    ...(warm === undefined ? {} : { warm }),
+    ...(transfers === undefined ? {} : { transfers }),
+  };
+  faults.push(...faultsOfOptions(options)); // what is missing has a stand-in above, so that nothing is reported twice
+  if (faults.length > 0) throw usageError(faults, 'agent');
+  return options;
+}
+
+/** The token file is read anew before every connection, so that a rotated token needs no restart. */
+function tokenSource(file: string | undefined, env: Environment, faults: string[]): () => string {
+  if (file !== undefined) {
+    const read = (): string => {
+      const token = readFileSync(file, 'utf8').trim();
+      if (!isToken(token)) throw new CommandError(EXIT.usage, `${file} holds no token; expected the one of culvert device add`);
+      return token;
+    };
+    try {
+      read();
+    } catch (err) {
+      faults.push(`--token-file cannot be used: ${textOf(err)}`);
+    }
+    return read;
+  }
+  const token = env.CULVERT_TOKEN?.trim();
+  if (token === undefined) faults.push('no token; expected --token-file FILE or the environment variable CULVERT_TOKEN');
+  else if (!isToken(token)) faults.push('CULVERT_TOKEN holds no token; expected the one of culvert device add');
+  return () => token ?? '';
+}
+
+function certificates(file: string, faults: string[]): string | undefined {
+  try {
+    const text = readFileSync(file, 'utf8');
+    if (text.includes('-----BEGIN CERTIFICATE-----')) return text;
+    faults.push(`--ca-file ${file} holds no certificate; expected PEM`);
+  } catch (err) {
+    faults.push(`--ca-file cannot be read: ${textOf(err)}`);
+  }
+  return undefined;
+}
+
+function whole(name: string, text: string | undefined, faults: string[]): number | undefined {
+  if (text === undefined) return undefined;
+  if (/^[0-9]{1,9}$/.test(text)) return Number(text);
+  faults.push(`${name} is ${JSON.stringify(text)}; expected a whole number`);
+  return undefined;
+}
