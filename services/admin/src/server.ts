@@ -4,7 +4,7 @@ import type { Logger } from '@culvert/service-kit';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import { type FastifyBaseLogger, type FastifyInstance, fastify } from 'fastify';
+import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
 import { bearerCheck } from './auth.ts';
 import type { PublicSide } from './device-view.ts';
 import { deviceRoutes } from './devices.ts';
@@ -28,7 +28,7 @@ const REQUEST_MS = 10_000;
 export async function buildServer({ bus, log, token, side, revokeMs }: AdminOptions): Promise<FastifyInstance> {
   const app = fastify({
     loggerInstance: log as FastifyBaseLogger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_BYTES,
     requestTimeout: REQUEST_MS,
     keepAliveTimeout: 5_000,
