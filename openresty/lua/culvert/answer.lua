@@ -20,8 +20,21 @@ local function replace(outcome)
   ngx.ctx.page = page.body
 end
 
+--- nginx takes an answer that is no HTTP/1 for HTTP/0.9 and would pass it on without a header. The page takes its place,
+--- its header as part of the body, as that is all that nginx still sends.
+local function replace_nonsense()
+  local page = pages.make('peer_reset', { host = ngx.var.culvert_host })
+  ngx.var.culvert_outcome = 'peer_reset'
+  ngx.status = page.status
+  local lines = { 'HTTP/1.1 502 Bad Gateway', 'Connection: close', 'Culvert-Visitor: ' .. ngx.var.request_id }
+  for name, value in pairs(page.headers) do lines[#lines + 1] = name .. ': ' .. value end
+  local body = ngx.req.get_method() == 'HEAD' and '' or page.body
+  ngx.ctx.page = table.concat(lines, '\r\n') .. '\r\n\r\n' .. body
+end
+
 function M.header()
   local var = ngx.var
+  if ngx.req.http_version() == 0.9 and var.upstream_status then return replace_nonsense() end
   local outcome = var.upstream_http_culvert_outcome
   if outcome and var.upstream_http_culvert_secret == settings.edge_secret then
     replace(outcome)

@@ -4,7 +4,6 @@ local forward = require('culvert.forward')
 local host = require('culvert.host')
 local instances = require('culvert.instances')
 local json = require('culvert.json')
-local pages = require('culvert.pages')
 local peer = require('culvert.peer')
 
 local MOST_TRIES = 4
@@ -20,7 +19,7 @@ local function refuse(status, code, message)
   ngx.header['Content-Length'] = #body
   ngx.header['Cache-Control'] = 'no-store'
   ngx.header['Retry-After'] = retry_after
-  pages.leave_body()
+  ngx.req.discard_body()
   ngx.print(body)
   return ngx.exit(ngx.HTTP_OK)
 end
@@ -40,7 +39,7 @@ function M.control()
   ngx.var.culvert_path = '/v1/control'
   local peers, err = instances.ingresses()
   if not peers then
-    ngx.log(ngx.WARN, 'no ingress is known: ', err)
+    ngx.log(err == 'away' and ngx.INFO or ngx.WARN, 'no ingress is known: ', err)
     return M.unavailable()
   end
   if #peers == 0 then return M.unavailable() end
@@ -57,7 +56,7 @@ function M.transfer()
   ngx.var.culvert_path = '/v1/transfer/' .. id -- the rest is a secret while it lives
   local listener, err = instances.listener(id)
   if listener == nil then
-    ngx.log(ngx.WARN, 'the address of ', id, ' is not known: ', err)
+    ngx.log(err == 'away' and ngx.INFO or ngx.WARN, 'the address of ', id, ' is not known: ', err)
     return M.unavailable()
   end
   if not listener then return refuse(404, 'not_found', 'There is no such listener.') end

@@ -121,25 +121,13 @@ function M.make(code, opts)
   }
 end
 
-local function has_body()
-  local length = ngx.var.http_content_length
-  return (length ~= nil and length ~= '0') or ngx.var.http_transfer_encoding ~= nil
-end
-
---- Gives up an unread body: its bytes must never be taken for the next request.
-function M.leave_body()
-  if not has_body() then return end
-  ngx.req.discard_body()
-  ngx.header['Connection'] = 'close'
-end
-
 --- Answers the request at hand with the page of a code and ends it.
 function M.send(code, opts)
   local page = M.make(code, opts)
   ngx.var.culvert_outcome = code
   ngx.status = page.status
   for name, value in pairs(page.headers) do ngx.header[name] = value end
-  M.leave_body()
+  ngx.req.discard_body() -- or its bytes could be taken for the next request
   ngx.print(page.body)
   return ngx.exit(ngx.HTTP_OK)
 end

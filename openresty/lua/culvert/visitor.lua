@@ -35,7 +35,8 @@ end
 local function dispatch(name, anew)
   local route, err = routes.find(name, anew)
   if route == nil then
-    ngx.log(ngx.WARN, 'no route for ', name, ' is known: ', err)
+    -- That Redis is away was logged when it went.
+    ngx.log(err == 'away' and ngx.INFO or ngx.WARN, 'no route for ', name, ' is known: ', err)
     return pages.send('unavailable', { host = name })
   end
   if not route then return pages.send('not_found', { host = name }) end
