@@ -118,7 +118,7 @@ export class CulvertError extends Error {
   /** How long the peer should wait before it tries again, in milliseconds; undefined when the code alone decides. */
   readonly retryAfterMs: number | undefined;
 
-  constructor(code: ErrorCode, message?: string, options?: { cause?: unknown; retryAfterMs?: number }) {
+  constructor(code: ErrorCode, message?: string, options?: { cause?: unknown; retryAfterMs?: number | undefined }) {
     super(message ?? ERRORS[code].meaning, options?.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.retryAfterMs = options?.retryAfterMs;

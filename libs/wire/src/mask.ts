@@ -37,7 +37,10 @@ export function applyMask(bytes: Uint8Array, from: number, to: number, mask: Uin
     for (let i = from; i < to; i++) bytes[i] = (bytes[i] as number) ^ (mask[(phase + i - from) & 3] as number);
     return;
   }
-  if (native === undefined) return maskWords(bytes, from, to, Uint8Array.of(m0, m1, m2, m3));
+  if (native === undefined) {
+    maskWords(bytes, from, to, Uint8Array.of(m0, m1, m2, m3));
+    return;
+  }
   rotated[0] = m0;
   rotated[1] = m1;
   rotated[2] = m2;

@@ -1,0 +1,89 @@
+import net from 'node:net';
+import { CulvertError } from '@culvert/contracts';
+
+/** The parts of Node's stream handles that the relay uses. They are not documented; `adopt` checks that they are there. */
+interface Handle {
+  readStart?(): number;
+  useUserBuffer?(buffer: Uint8Array): void;
+  bytesWritten?: number;
+  writeQueueSize?: number;
+}
+interface Internals {
+  _handle: Handle | null;
+  _server: unknown;
+  server: unknown;
+}
+
+export interface OnRead {
+  /** The buffer of the next read; null keeps the present one. Called once at the start and after every read. */
+  buffer: () => Uint8Array | null;
+  /** `count` bytes are in the buffer; false stops reading until `resume()`. */
+  callback: (count: number) => boolean;
+}
+
+/** Write queue above which `write()` says false. The relay looks at `writableLength` instead. */
+const HIGH_WATER_MARK = 1 << 20;
+
+/**
+ * Takes over the handle of a socket, so that it reads straight into our buffers: `net.Server` and `http.Server` have no
+ * `onread` option. The old object is dead afterwards; `net.Server` goes on counting the new one.
+ *
+ * @returns The new socket, paused, half-open allowed, and bytes that the old one had already read; or undefined for a socket
+ *   whose bytes do not come straight from a handle (TLS, tunnels in user space): use it by its events.
+ * @throws CulvertError `peer_reset` when the socket is already destroyed.
+ */
+export function adopt(old: net.Socket, onread: OnRead): { socket: net.Socket; head: Buffer } | undefined {
+  const from = old as unknown as Internals;
+  if (old.destroyed || old.errored !== null) {
+    throw new CulvertError('peer_reset', 'the socket was already gone', { cause: old.errored ?? undefined });
+  }
+  const handle = from._handle;
+  const raw = old instanceof net.Socket && !('encrypted' in old) && typeof handle?.useUserBuffer === 'function';
+  if (!raw || old.writableLength > 0) return undefined;
+  const head = drain(old);
+  const options = { handle, allowHalfOpen: true, pauseOnCreate: true, highWaterMark: HIGH_WATER_MARK, onread };
+  const socket = new net.Socket(options as unknown as net.SocketConstructorOpts);
+  const to = socket as unknown as Internals;
+  to._server = from._server;
+  to.server = from.server;
+  from._server = null;
+  from._handle = null;
+  old.setTimeout(0);
+  old.removeAllListeners();
+  old.on('error', () => {});
+  old.destroy();
+  return { socket, head };
+}
+
+/** What a socket has read into its own buffer before it was handed over. */
+export function drain(socket: net.Socket): Buffer {
+  const chunks: Buffer[] = [];
+  for (;;) {
+    const chunk = socket.readableLength > 0 ? (socket.read() as Buffer | null) : null;
+    if (chunk === null) return Buffer.concat(chunks);
+    chunks.push(chunk);
+  }
+}
+
+/**
+ * Bytes the kernel has taken from this socket so far: moves while a large write is only partly done, which
+ * `writableLength` does not show. Over TLS it moves in steps of up to 160 KiB.
+ */
+export function bytesTaken(socket: net.Socket): number {
+  const handle = (socket as unknown as Internals)._handle;
+  return (handle?.bytesWritten ?? 0) - (handle?.writeQueueSize ?? 0);
+}
+
+/** Ends a socket so that its peer sees a reset, not an orderly end. Sockets that are no plain TCP are destroyed. */
+export function reset(socket: net.Socket): void {
+  if (socket.destroyed) return;
+  if ('encrypted' in socket || !(socket instanceof net.Socket)) {
+    (socket as net.Socket).destroy();
+    return;
+  }
+  try {
+    socket.resetAndDestroy();
+  } catch {
+    socket.destroy(); // a Unix socket: there is no reset
+  }
+}

@@ -1,0 +1,155 @@
+import { randomBytes } from 'node:crypto';
+import net from 'node:net';
+import tls from 'node:tls';
+import { CulvertError, DEFAULT_LIMITS } from '@culvert/contracts';
+import { type Refused, ResponseParser, renderRequest, type Upgraded } from '@culvert/wire';
+import type { RelayLimits } from './splice.ts';
+import { Transfer, type TransferOptions } from './transfer.ts';
+import type { UpgradedSocket } from './upgrade.ts';
+
+export interface WebSocketTarget {
+  host: string;
+  port: number;
+  /** Present: wss. Certificates are verified unless these options say otherwise. */
+  tls?: tls.ConnectionOptions | undefined;
+  /** Request target, query included. */
+  path: string;
+  /** Bearer token. */
+  token: string;
+  headers?: Record<string, string>;
+  signal?: AbortSignal | undefined;
+  /** For all of it: address lookup, TCP, TLS, handshake. Default: HANDSHAKE_MS. */
+  deadlineMs?: number;
+  /** Makes the TCP connection in place of a direct one, for instance through a proxy. Must obey the signal. */
+  connect?: (signal: AbortSignal) => Promise<net.Socket>;
+}
+
+/**
+ * Client: connects and performs the WebSocket handshake.
+ *
+ * @throws CulvertError with the server's code when it refuses, `unavailable` when it cannot be reached or is too slow (the
+ *   cause is kept), `protocol_error` for an answer that is none, `bye` when the signal was aborted.
+ */
+export async function connectWebSocket(target: WebSocketTarget): Promise<UpgradedSocket & { encrypted: boolean }> {
+  const deadlineMs = target.deadlineMs ?? DEFAULT_LIMITS.HANDSHAKE_MS;
+  const stop = new AbortController();
+  const where = `${hostHeader(target)}${target.path.split('?', 1)[0]}`;
+  const deadline = setTimeout(
+    () => stop.abort(new CulvertError('unavailable', `${where} did not answer within ${deadlineMs} ms`)),
+    deadlineMs,
+  );
+  const onAbort = (): void => stop.abort(new CulvertError('bye', 'stopped by the caller', { cause: target.signal?.reason }));
+  if (target.signal?.aborted) onAbort();
+  else target.signal?.addEventListener('abort', onAbort, { once: true });
+  let socket: net.Socket | undefined;
+  try {
+    stop.signal.throwIfAborted();
+    socket = await openSocket(target, stop.signal);
+    const answer = await handshake(socket, target, stop.signal);
+    if (answer.kind === 'refused') {
+      throw new CulvertError(answer.code, answer.message, { retryAfterMs: answer.retryAfterMs });
+    }
+    return { socket, head: answer.rest, encrypted: target.tls !== undefined };
+  } catch (error) {
+    socket?.destroy();
+    if (stop.signal.aborted) throw stop.signal.reason;
+    if (error instanceof CulvertError) throw error;
+    throw new CulvertError('unavailable', `${where} cannot be reached: ${(error as Error).message}`, { cause: error });
+  } finally {
+    clearTimeout(deadline);
+    target.signal?.removeEventListener('abort', onAbort);
+  }
+}
+
+/** Client: dials a transfer connection. The mask is random over ws and zero over wss. Throws as `connectWebSocket`. */
+export async function dialTransfer(
+  target: WebSocketTarget,
+  options: Omit<TransferOptions, 'role' | 'head' | 'mask'> & { limits?: RelayLimits } = {},
+): Promise<Transfer> {
+  const { socket, head, encrypted } = await connectWebSocket(target);
+  return new Transfer(socket, { ...options, role: 'client', head, mask: encrypted ? 'zero' : 'random' });
+}
+
+async function openSocket(target: WebSocketTarget, signal: AbortSignal): Promise<net.Socket> {
+  const { host, port } = target;
+  const raw =
+    target.connect === undefined
+      ? net.connect({ host, port, allowHalfOpen: true, noDelay: true, autoSelectFamily: true })
+      : await target.connect(signal);
+  if (target.tls === undefined) {
+    if (target.connect === undefined) await opened(raw, 'connect', signal);
+    return raw;
+  }
+  raw.on('error', ignore);
+  const servername = net.isIP(host) === 0 ? { servername: host } : {};
+  const secure = tls.connect({ ALPNProtocols: ['http/1.1'], ...servername, ...target.tls, socket: raw });
+  await opened(secure, 'secureConnect', signal);
+  return secure;
+}
+
+function opened(socket: net.Socket, event: 'connect' | 'secureConnect', signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      socket.destroy();
+      reject(signal.reason);
+    };
+    if (signal.aborted) {
+      socket.on('error', ignore);
+      onAbort();
+      return;
+    }
+    signal.addEventListener('abort', onAbort, { once: true });
+    socket.once(event, () => {
+      signal.removeEventListener('abort', onAbort);
+      resolve();
+    });
+    socket.on('error', reject); // stays: an error between two waits must have a listener
+    socket.once('close', () => reject(new Error('the connection was closed')));
+  });
+}
+
+function handshake(socket: net.Socket, target: WebSocketTarget, signal: AbortSignal): Promise<Upgraded | Refused> {
+  const key = randomBytes(16).toString('base64');
+  const parser = new ResponseParser(key);
+  const request = renderRequest({
+    host: hostHeader(target),
+    path: target.path,
+    key,
+    token: target.token,
+    ...(target.headers === undefined ? {} : { headers: target.headers }),
+  });
+  const { promise, resolve, reject } = Promise.withResolvers<Upgraded | Refused>();
+  const onData = (chunk: Buffer): void => {
+    try {
+      const answer = parser.push(chunk);
+      if (answer === undefined) return;
+      socket.pause();
+      resolve(answer);
+    } catch (error) {
+      reject(error);
+    }
+  };
+  const onEnd = (): void => {
+    const answer = parser.end();
+    if (answer === undefined) reject(new CulvertError('unavailable', 'the server closed the connection during the handshake'));
+    else resolve(answer);
+  };
+  const onAbort = (): void => reject(signal.reason);
+  if (signal.aborted) onAbort();
+  signal.addEventListener('abort', onAbort, { once: true });
+  socket.on('data', onData).on('end', onEnd).on('error', reject).on('close', onEnd);
+  socket.write(request);
+  return promise.finally(() => {
+    socket.off('data', onData).off('end', onEnd).off('close', onEnd);
+    socket.on('error', ignore);
+    signal.removeEventListener('abort', onAbort);
+  });
+}
+
+/** The Host header: without the port where it is the scheme's own, IPv6 in brackets. */
+function hostHeader({ host, port, tls: secure }: WebSocketTarget): string {
+  const name = host.includes(':') ? `[${host}]` : host;
+  return port === (secure === undefined ? 80 : 443) ? name : `${name}:${port}`;
+}
+
+function ignore(): void {}

@@ -1,0 +1,13 @@
+export { adopt, type OnRead } from './adopt.ts';
+export * from './connect.ts';
+export * from './control-socket.ts';
+export * from './ending.ts';
+export { FrameWriter } from './frame-writer.ts';
+export * from './local.ts';
+export * from './slab.ts';
+export type { RelayLimits, SpliceResult } from './splice.ts';
+export { type Swept, sweep } from './sweep.ts';
+export { type SpliceOptions, Transfer, type TransferOptions } from './transfer.ts';
+export * from './upgrade.ts';
+export * from './warm-device.ts';
+export * from './warm-host.ts';

@@ -1,0 +1,44 @@
+import net from 'node:net';
+import { CulvertError, DEFAULT_LIMITS } from '@culvert/contracts';
+
+export interface LocalTarget {
+  /** Name or address; a name with several addresses is tried as RFC 8305 says. */
+  host: string;
+  port: number;
+  /** Default: LOCAL_CONNECT_MS. */
+  timeoutMs?: number;
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Agent: connects to a local target. The socket comes paused, half-open allowed, with nothing read: give it to `splice`.
+ *
+ * @throws CulvertError `local_timeout`, `local_refused` for every other failure (the cause is kept), `bye` when aborted.
+ */
+export function connectLocal({ host, port, timeoutMs, signal }: LocalTarget): Promise<net.Socket> {
+  const limitMs = timeoutMs ?? DEFAULT_LIMITS.LOCAL_CONNECT_MS;
+  const { promise, resolve, reject } = Promise.withResolvers<net.Socket>();
+  if (signal?.aborted) return Promise.reject(new CulvertError('bye', 'stopped by the caller', { cause: signal.reason }));
+  const socket = net.connect({ host, port, allowHalfOpen: true, noDelay: true, autoSelectFamily: true });
+  socket.pause();
+  const where = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  const fail = (error: CulvertError): void => {
+    socket.destroy();
+    reject(error);
+  };
+  const deadline = setTimeout(
+    () => fail(new CulvertError('local_timeout', `${where} did not answer within ${limitMs} ms`)),
+    limitMs,
+  );
+  const onAbort = (): void => fail(new CulvertError('bye', 'stopped by the caller', { cause: signal?.reason }));
+  signal?.addEventListener('abort', onAbort, { once: true });
+  socket.once('connect', () => resolve(socket));
+  socket.on('error', (error: NodeJS.ErrnoException) => {
+    const code = error.code === 'ETIMEDOUT' ? 'local_timeout' : 'local_refused';
+    fail(new CulvertError(code, `${where}: ${error.message}`, { cause: error }));
+  });
+  return promise.finally(() => {
+    clearTimeout(deadline);
+    signal?.removeEventListener('abort', onAbort);
+  });
+}

@@ -1,0 +1,238 @@
+import type net from 'node:net';
+import { HEADROOM } from '@culvert/wire';
+import { adopt, drain } from './adopt.ts';
+import { giveSlab, SLAB_SIZES, type SlabClass, takeSlab } from './slab.ts';
+
+/** For this long after two transfers took turns, the event loop counts as shared. */
+const SHARED_MS = 50;
+
+/** Whose bytes came last, and when that changed: what tells a lone bulk transfer from one that others wait for. */
+let lastOwner: object | undefined;
+let changedAt = Number.NEGATIVE_INFINITY;
+
+export interface ReaderOptions {
+  /** Whose reads these are: both readers of a transfer have the same. */
+  owner: object;
+  /** Largest read, in bytes. */
+  maxRead: number;
+  /** Bytes per event-loop turn while other transfers are active too. */
+  turnBytes: number;
+  /**
+   * Takes `bytes[from..to)`, with HEADROOM free bytes before `from` unless `from` is 0. Returns the index of the first byte
+   * it has no place for; the reader keeps the rest and stops.
+   */
+  use(bytes: Buffer, from: number, to: number): number;
+}
+
+/**
+ * Reads one socket, into a slab that grows and shrinks with the traffic, and stops whenever there is no place for more:
+ *
+ *   reading --sink has unflushed bytes--> waiting --flushed()--> reading
+ *        \--use() left a rest, stop()---> waiting --start()----> reading
+ *        \--its share of the turn is used, and others wait--> next turn
+ *
+ * So at most one read per direction is unflushed, whatever the peer does. The slab stays the same while it waits.
+ */
+export class Reader {
+  /** Counts reads: a sign of life. */
+  reads = 0;
+  /** The socket that the bytes go to; its unflushed bytes stop this reader. */
+  sink: net.Socket | undefined;
+
+  readonly #options: ReaderOptions;
+  #socket: net.Socket | undefined;
+  #reading = false;
+  #stopped = true;
+  #yielding = false;
+  #using = false;
+  #again = false;
+  #rest: { bytes: Buffer; from: number; to: number } | undefined;
+  #slab: Buffer | undefined;
+  #size: SlabClass = 0;
+  #wanted: SlabClass = 0;
+  #smallReads = 0;
+  #turn = 0;
+  #corked: net.Socket | undefined;
+
+  constructor(options: ReaderOptions) {
+    this.#options = options;
+  }
+
+  /** Takes the socket over, paused. Returns the one to use from now on. Throws CulvertError when it is already gone. */
+  attach(socket: net.Socket, head: Buffer = Buffer.alloc(0)): net.Socket {
+    const adopted = adopt(socket, { buffer: this.#buffer, callback: this.#onRead });
+    let early = head;
+    if (adopted === undefined) {
+      socket.setTimeout(0);
+      socket.pause();
+      early = Buffer.concat([head, drain(socket)]);
+      socket.on('data', this.#onData);
+      socket.pause(); // the listener made it flow
+      this.#socket = socket;
+    } else {
+      early = adopted.head.length === 0 ? head : Buffer.concat([head, adopted.head]);
+      this.#socket = adopted.socket;
+    }
+    if (early.length > 0) this.#rest = { bytes: early, from: 0, to: early.length };
+    return this.#socket;
+  }
+
+  start(): void {
+    this.#stopped = false;
+    this.update();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.update();
+  }
+
+  /** Bytes are waiting for a place. */
+  get waiting(): boolean {
+    return this.#rest !== undefined || this.#backlog();
+  }
+
+  /** To be called when a write to the sink was flushed. */
+  readonly flushed = (): void => {
+    if (!this.#reading) this.update();
+  };
+
+  /** Something changed: offers the rest again, then reads on or stops. */
+  update(): void {
+    if (this.#using) {
+      this.#again = true;
+      return;
+    }
+    if (this.#rest !== undefined && !this.#stopped) {
+      const { bytes, from, to } = this.#rest;
+      this.#rest = undefined;
+      this.#use(bytes, from, to);
+    }
+    const open = this.#open();
+    if (open === this.#reading || this.#socket === undefined) return;
+    this.#reading = open;
+    if (open) this.#socket.resume();
+    else this.#socket.pause();
+  }
+
+  /** The socket is closed: no read comes any more. */
+  drop(): void {
+    const flushed = this.sink === undefined || (!this.sink.destroyed && this.sink.writableLength === 0);
+    if (this.#slab !== undefined && flushed && !this.#using) giveSlab(this.#slab); // else the collector has it
+    this.detach();
+  }
+
+  /** The socket goes to another reader. Its handle may still point to the slab, so nobody else may have that. */
+  detach(): void {
+    this.stop();
+    this.#slab = undefined;
+    this.#rest = undefined;
+    this.#reading = false;
+    this.#socket?.off('data', this.#onData);
+    this.#socket = undefined;
+  }
+
+  #open(): boolean {
+    return !this.#stopped && !this.#yielding && this.#rest === undefined && !this.#backlog();
+  }
+
+  /** A corked sink has this turn's bytes in it: then only a full slab's worth of them stops the reader. */
+  #backlog(): boolean {
+    const { sink } = this;
+    if (sink === undefined || sink.destroyed) return false;
+    return sink.writableLength > (this.#corked === sink ? this.#options.maxRead : 0);
+  }
+
+  #use(bytes: Buffer, from: number, to: number): void {
+    let at = from;
+    this.#using = true;
+    do {
+      this.#again = false;
+      at = this.#options.use(bytes, at, to);
+    } while (at < to && this.#again && !this.#stopped);
+    this.#using = false;
+    if (at < to) this.#rest = { bytes, from: at, to };
+  }
+
+  // Plain sockets: straight from the handle into the slab.
+
+  readonly #buffer = (): Uint8Array | null => {
+    const busy = this.#slab !== undefined && (this.#wanted === this.#size || !this.#open());
+    if (busy) return null;
+    if (this.#slab !== undefined) giveSlab(this.#slab);
+    this.#size = this.#wanted;
+    this.#slab = takeSlab(this.#size);
+    return this.#slab.subarray(HEADROOM, HEADROOM + this.#limit());
+  };
+
+  readonly #onRead = (count: number): boolean => {
+    const slab = this.#slab;
+    if (slab === undefined) return false;
+    this.reads++;
+    this.#use(slab, HEADROOM, HEADROOM + count);
+    this.#measure(count);
+    this.#reading = this.#open();
+    return this.#reading;
+  };
+
+  #limit(): number {
+    return Math.min(SLAB_SIZES[this.#size], this.#options.maxRead);
+  }
+
+  /** Grows after a full read, shrinks after four small ones, and yields when its share of the turn is used up. */
+  #measure(count: number): void {
+    const { owner, turnBytes, maxRead } = this.#options;
+    if (owner !== lastOwner) {
+      lastOwner = owner;
+      changedAt = performance.now();
+    }
+    if (count < this.#limit()) {
+      this.#turn = 0; // a short read ends libuv's loop: others are served before the next one
+      if (this.#size > 0 && count < SLAB_SIZES[this.#size] >> 3 && ++this.#smallReads > 3) {
+        this.#smallReads = 0;
+        this.#wanted = (this.#size - 1) as SlabClass;
+      }
+      return;
+    }
+    this.#smallReads = 0;
+    if (this.#size < 2 && SLAB_SIZES[this.#size] < maxRead) this.#wanted = (this.#size + 1) as SlabClass;
+    this.#turn += count;
+    if (this.#turn < turnBytes) return;
+    this.#turn = 0;
+    if (performance.now() - changedAt > SHARED_MS) return;
+    this.#yielding = true;
+    setImmediate(this.#nextTurn);
+  }
+
+  readonly #nextTurn = (): void => {
+    this.#yielding = false;
+    this.update();
+  };
+
+  // TLS and other sockets without a handle of their own: events of up to 16 KiB, written once per turn.
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.reads++;
+    if (this.sink !== undefined && this.#corked === undefined) {
+      this.#corked = this.sink;
+      this.sink.cork();
+      setImmediate(this.#uncork);
+    }
+    if (this.#rest !== undefined) this.#rest = appended(this.#rest, chunk);
+    else this.#use(chunk, 0, chunk.length);
+    this.update();
+  };
+
+  readonly #uncork = (): void => {
+    const corked = this.#corked;
+    this.#corked = undefined;
+    corked?.uncork();
+    this.update();
+  };
+}
+
+/** A paused TLS socket may still hand out what it had decrypted: at most its own buffer. */
+function appended(rest: { bytes: Buffer; from: number; to: number }, chunk: Buffer): { bytes: Buffer; from: number; to: number } {
+  const bytes = Buffer.concat([rest.bytes.subarray(rest.from, rest.to), chunk]);
+  return { bytes, from: 0, to: bytes.length };
+}

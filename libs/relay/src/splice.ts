@@ -1,0 +1,214 @@
+import type net from 'node:net';
+import type { ErrorCode, Limits, VisitorOutcome } from '@culvert/contracts';
+import { bytesTaken, reset } from './adopt.ts';
+import { outcomeOf, outcomeOfTcp, type Role } from './ending.ts';
+import { FlushWatch } from './flush-watch.ts';
+import { Reader } from './reader.ts';
+import { sweep } from './sweep.ts';
+
+export type RelayLimits = Pick<
+  Limits,
+  'LINGER_MS' | 'WRITE_MS' | 'CLOSE_MS' | 'TURN_BYTES' | 'TRANSFER_BUFFER_BYTES' | 'CONTROL_MESSAGE_BYTES' | 'WARM_ACCEPT_MS'
+>;
+
+/** How a visitor ended, and the payload bytes that were handed on in each direction. */
+export interface SpliceResult {
+  outcome: VisitorOutcome;
+  toDevice: number;
+  toVisitor: number;
+}
+
+/** The WebSocket's side, as a splice needs it. */
+export interface Link {
+  /** Whose turn it is in the event loop: the transfer. */
+  readonly owner: object;
+  readonly role: Role;
+  readonly socket: net.Socket;
+  readonly limits: RelayLimits;
+  readonly maxFrame: number;
+  /** Sends bytes as binary frames; with HEADROOM free bytes before `from`, unless `from` is 0. */
+  sendData(bytes: Buffer, from: number, to: number, flushed: () => void): void;
+  sendEnd(): void;
+  /** The splice is over; `code` is what the WebSocket has to be closed with, undefined when it is in order. */
+  spliceOver(code: ErrorCode | undefined): void;
+}
+
+/**
+ * One visitor on one transfer: a TCP socket and the WebSocket, two directions.
+ *
+ *   up   (TCP → WebSocket)  open --FIN--> ended (END sent)
+ *   down (WebSocket → TCP)  open --END--> ended (FIN sent) --flushed--> done
+ *
+ *   probation --accepted--> running --both ended and flushed--> settled (ok)
+ *       \--withdrawn           \--a side breaks, a deadline, cut()--> settled (its outcome; the TCP socket is reset)
+ *
+ * Probation: at most one read goes up, is kept, and END waits, until the device has accepted the visitor.
+ * Owns the TCP socket until it is settled (then destroyed) or withdrawn (then handed back).
+ */
+export class Splice {
+  /** Settles once; never rejects. */
+  readonly done: Promise<SpliceResult>;
+  /** END was sent. */
+  upEnded = false;
+  /** END was received. */
+  downEnded = false;
+
+  readonly #link: Link;
+  readonly #tcp: net.Socket;
+  readonly #reader: Reader;
+  readonly #watch: FlushWatch;
+  readonly #flushedDown: () => void;
+  readonly #resolve: (result: SpliceResult) => void;
+  #settled = false;
+  #probation: boolean;
+  #kept: Buffer | undefined;
+  #finHeld = false;
+  #up = 0;
+  #down = 0;
+  #lingerMark = -1;
+  #lingerSince = 0;
+
+  /**
+   * @param tcp Paused; may have unread bytes.
+   * @param flushedDown To be called when a write to the TCP socket was flushed.
+   * @throws CulvertError `peer_reset` when the socket is already gone.
+   */
+  constructor(link: Link, tcp: net.Socket, flushedDown: () => void, probation: boolean) {
+    const { limits, maxFrame } = link;
+    this.#link = link;
+    this.#flushedDown = flushedDown;
+    this.#probation = probation;
+    this.#reader = new Reader({
+      owner: link.owner,
+      maxRead: Math.min(limits.TRANSFER_BUFFER_BYTES, maxFrame),
+      turnBytes: limits.TURN_BYTES,
+      use: (bytes, from, to) => this.#sendUp(bytes, from, to),
+    });
+    this.#tcp = this.#reader.attach(tcp);
+    this.#reader.sink = link.socket;
+    this.#watch = new FlushWatch(this.#tcp);
+    const { promise, resolve } = Promise.withResolvers<SpliceResult>();
+    this.done = promise;
+    this.#resolve = resolve;
+    this.#tcp.setNoDelay(true);
+    this.#tcp.setKeepAlive(true, KEEPALIVE_MS);
+    this.#tcp.on('end', this.#tcpOnEnd).on('finish', this.#advance).on('error', ignore).on('close', this.#tcpOnClose);
+    sweep.add(this, Math.min(limits.LINGER_MS, limits.WRITE_MS));
+  }
+
+  get tcp(): net.Socket {
+    return this.#tcp;
+  }
+  get onProbation(): boolean {
+    return this.#probation;
+  }
+  get bothEnded(): boolean {
+    return this.upEnded && this.downEnded;
+  }
+
+  /** @param early Bytes of the visitor that another transfer had, and that no target can have seen. */
+  start(early?: Buffer): void {
+    if (early !== undefined && early.length > 0) this.#sendUp(early, 0, early.length);
+    if (this.#probation && this.#kept !== undefined) return;
+    this.#reader.start();
+  }
+
+  /** Data came for the TCP side. Not to be called after `end`. */
+  write(bytes: Buffer, from: number, to: number): void {
+    this.#down += to - from;
+    if (!this.#tcp.destroyed) this.#tcp.write(bytes.subarray(from, to), this.#flushedDown);
+  }
+
+  /** END came for the TCP side. */
+  end(): void {
+    this.downEnded = true;
+    this.#tcp.end();
+    this.#advance();
+  }
+
+  /** The device has a target for this visitor: everything may flow. */
+  accept(): void {
+    this.#probation = false;
+    this.#kept = undefined;
+    if (this.#finHeld) this.#endUp();
+    else this.#reader.start();
+  }
+
+  /** Takes the visitor back from a device that did not accept it: its socket, paused, and what was read of it. */
+  withdraw(): { tcp: net.Socket; early: Buffer } | undefined {
+    if (this.#settled || !this.#probation || this.#tcp.destroyed) return undefined;
+    this.#settled = true;
+    sweep.delete(this);
+    this.#reader.detach();
+    const tcp = this.#tcp;
+    tcp.off('end', this.#tcpOnEnd).off('finish', this.#advance).off('close', this.#tcpOnClose);
+    return { tcp, early: this.#kept ?? Buffer.alloc(0) };
+  }
+
+  /** Ends it now; the TCP socket is reset unless all is in order. `code` is what the peer is told. */
+  settle(outcome: VisitorOutcome, code: ErrorCode | undefined): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    sweep.delete(this);
+    if (outcome === 'ok') this.#tcp.destroy();
+    else reset(this.#tcp);
+    const server = this.#link.role === 'server';
+    this.#link.spliceOver(code);
+    this.#resolve({ outcome, toDevice: server ? this.#up : this.#down, toVisitor: server ? this.#down : this.#up });
+  }
+
+  check(now: number): void {
+    const { LINGER_MS, WRITE_MS } = this.#link.limits;
+    if (this.#watch.frozen(now, WRITE_MS)) {
+      this.#cut('write_timeout');
+      return;
+    }
+    if (this.upEnded === this.downEnded) return;
+    const mark = this.#up + this.#down + bytesTaken(this.#tcp) + bytesTaken(this.#link.socket);
+    if (mark !== this.#lingerMark) {
+      this.#lingerMark = mark;
+      this.#lingerSince = now;
+    } else if (now - this.#lingerSince >= LINGER_MS) this.#cut('linger_expired');
+  }
+
+  #cut(code: ErrorCode): void {
+    this.settle(outcomeOf(code), code);
+  }
+
+  #sendUp(bytes: Buffer, from: number, to: number): number {
+    if (this.#settled) return to;
+    this.#up += to - from;
+    if (this.#probation) {
+      this.#kept = Buffer.from(bytes.subarray(from, to));
+      this.#reader.stop();
+    }
+    this.#link.sendData(bytes, from, to, this.#reader.flushed);
+    return to;
+  }
+
+  #endUp(): void {
+    this.upEnded = true;
+    this.#link.sendEnd();
+    this.#advance();
+  }
+
+  readonly #tcpOnEnd = (): void => {
+    if (this.#settled) return;
+    if (this.#probation) this.#finHeld = true;
+    else this.#endUp();
+  };
+
+  readonly #advance = (): void => {
+    if (this.bothEnded && this.#tcp.writableFinished) this.settle('ok', undefined);
+  };
+
+  readonly #tcpOnClose = (): void => {
+    this.settle(outcomeOfTcp(this.#link.role), 'peer_reset');
+    this.#reader.drop();
+  };
+}
+
+/** Finds peers that vanished without a word while nothing is to be sent. */
+export const KEEPALIVE_MS = 60_000;
+
+function ignore(): void {}

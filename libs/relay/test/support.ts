@@ -1,0 +1,108 @@
+import http from 'node:http';
+import net, { type AddressInfo } from 'node:net';
+import { DEFAULT_LIMITS, type Limits } from '@culvert/contracts';
+import { acceptUpgrade, dialTransfer, Transfer, type TransferOptions, type UpgradedSocket } from '../src/index.ts';
+
+/** Everything that a test opened, closed in reverse. */
+export class Cleanup {
+  readonly #steps: (() => unknown)[] = [];
+  add<T>(thing: T, step: (thing: T) => unknown): T {
+    this.#steps.push(() => step(thing));
+    return thing;
+  }
+  async run(): Promise<void> {
+    for (const step of this.#steps.splice(0).reverse()) await step();
+  }
+}
+
+export function limits(changes: Partial<Limits> = {}): Limits {
+  return { ...DEFAULT_LIMITS, ...changes };
+}
+
+export async function listen<T extends net.Server>(server: T, cleanup: Cleanup): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()));
+  cleanup.add(server, () => server.close());
+  return (server.address() as AddressInfo).port;
+}
+
+/** Two ends of one TCP connection: what a visitor holds, and what the listener has accepted (paused). */
+export async function tcpPair(cleanup: Cleanup): Promise<{ outside: net.Socket; inside: net.Socket }> {
+  const server = net.createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()));
+  const accepted = new Promise<net.Socket>((resolve) => server.once('connection', resolve));
+  const outside = net.connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1', allowHalfOpen: true });
+  outside.on('error', () => {});
+  const inside = await accepted;
+  inside.on('error', () => {});
+  server.close();
+  cleanup.add(outside, () => outside.destroy());
+  cleanup.add(inside, () => inside.destroy());
+  return { outside, inside };
+}
+
+/** An HTTP server that upgrades whatever comes and gives the sockets in order. */
+export class UpgradeServer {
+  readonly port: number;
+  readonly #waiting: UpgradedSocket[] = [];
+  readonly #wanted: ((upgraded: UpgradedSocket) => void)[] = [];
+
+  private constructor(port: number) {
+    this.port = port;
+  }
+
+  static async start(cleanup: Cleanup, server: http.Server = http.createServer()): Promise<UpgradeServer> {
+    const port = await listen(server, cleanup);
+    const self = new UpgradeServer(port);
+    server.on('upgrade', (req, socket, head) => {
+      const upgraded = acceptUpgrade(req, socket, head);
+      const wanted = self.#wanted.shift();
+      if (wanted === undefined) self.#waiting.push(upgraded);
+      else wanted(upgraded);
+    });
+    return self;
+  }
+
+  next(): Promise<UpgradedSocket> {
+    const upgraded = this.#waiting.shift();
+    return upgraded === undefined ? new Promise((resolve) => this.#wanted.push(resolve)) : Promise.resolve(upgraded);
+  }
+}
+
+export const TARGET = { host: '127.0.0.1', path: '/v1/transfer/tcp-listener-1/id', token: 'token' };
+
+type SideOptions = Partial<TransferOptions>;
+
+/** A classic transfer over a real WebSocket handshake. */
+export async function transferPair(
+  cleanup: Cleanup,
+  options: { server?: SideOptions; client?: SideOptions } = {},
+): Promise<{ server: Transfer; client: Transfer }> {
+  const upgrades = await UpgradeServer.start(cleanup);
+  const [client, upgraded] = await Promise.all([
+    dialTransfer({ ...TARGET, port: upgrades.port }, options.client),
+    upgrades.next(),
+  ]);
+  const server = new Transfer(upgraded.socket, { head: upgraded.head, ...options.server, role: 'server' });
+  cleanup.add(client, () => client.cut());
+  cleanup.add(server, () => server.cut());
+  return { server, client };
+}
+
+/** Waits for a condition on real sockets; says what it waited for when it does not come. */
+export async function until(what: string, condition: () => boolean, deadlineMs = 5000): Promise<void> {
+  const by = performance.now() + deadlineMs;
+  while (!condition()) {
+    if (performance.now() > by) throw new Error(`waited ${deadlineMs} ms in vain: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+export async function readAll(socket: net.Socket): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of socket) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks);
+}
+
+export function once(socket: net.Socket, event: string): Promise<unknown[]> {
+  return new Promise((resolve) => socket.once(event, (...args) => resolve(args)));
+}
