@@ -1,0 +1,40 @@
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+
+const ROOT = join(import.meta.dirname, '../..');
+const bin = (name: string): string => join(ROOT, 'node_modules/.bin', name);
+/** What holds sources of ours. */
+export const SOURCE_FOLDERS = ['libs', 'services', 'agent', 'openresty', 'deploy', 'test'];
+
+const CHECK_MS = 180_000;
+
+interface Check {
+  name: string;
+  command: string;
+  args: string[];
+}
+
+const CHECKS: readonly Check[] = [
+  { name: 'types', command: bin('tsc'), args: ['--noEmit', '-p', 'tsconfig.json'] },
+  { name: 'lint and format', command: bin('biome'), args: ['ci', '--reporter=summary', '.'] },
+  { name: 'layers', command: bin('depcruise'), args: ['--config', '.dependency-cruiser.cjs', ...SOURCE_FOLDERS] },
+];
+
+export interface CheckResults {
+  passed: number;
+  failed: number;
+}
+
+/** Runs the checks that need no test: types, lint and format, layers. Prints the output of those that fail. */
+export function runChecks(): CheckResults {
+  const results = { passed: 0, failed: 0 };
+  for (const { name, command, args } of CHECKS) {
+    const started = performance.now();
+    const run = spawnSync(command, args, { cwd: ROOT, encoding: 'utf8', timeout: CHECK_MS, maxBuffer: 64 * 1024 * 1024 });
+    const well = run.status === 0;
+    results[well ? 'passed' : 'failed'] += 1;
+    console.log(`${well ? 'ok  ' : 'FAIL'} ${name} (${Math.round(performance.now() - started)} ms)`);
+    if (!well) console.log(`${run.stdout ?? ''}${run.stderr ?? ''}${run.error?.message ?? ''}`);
+  }
+  return results;
+}
