@@ -1,0 +1,41 @@
+import type { Bus, CulvertEvent } from '@culvert/bus';
+import { CulvertError, isErrorCode } from '@culvert/contracts';
+import type { Logger } from '@culvert/service-kit';
+import type { Rendezvous } from './rendezvous.ts';
+import type { Tenures } from './tenures.ts';
+
+/** Serves the commands that are addressed to this listener. */
+export async function serveCommands(id: string, deps: { bus: Bus; tenures: Tenures; rendezvous: Rendezvous }): Promise<void> {
+  const { bus, rendezvous, tenures } = deps;
+  await bus.serveInstance(id, {
+    'listener.bind': (tenure) => tenures.bind(tenure),
+    'listener.unbind': async ({ device, epoch }) => {
+      await tenures.unbind(device, epoch);
+      return { ok: true };
+    },
+    'listener.cut': ({ device, epoch, code }) => {
+      if (!isErrorCode(code)) throw new CulvertError('bad_request', `code ${JSON.stringify(code)} is not in the error table`);
+      return { ok: true, cut: tenures.device(device)?.cut(epoch, code) ?? 0 };
+    },
+    'listener.refused': ({ device, id: dial, code }) => {
+      rendezvous.refuse(device, dial, code); // nobody awaits it any more: too late, and no fault of anybody
+      return { ok: true };
+    },
+  });
+}
+
+/** Unbinds what has expired even when the command to do so was lost. Whatever is missed here, the next reconciliation finds. */
+export function followExpiries(id: string, deps: { bus: Bus; tenures: Tenures; log: Logger }): void {
+  deps.bus.nc.subscribe('lease.expired.*', {
+    callback: (error, message) => {
+      if (error !== null) return;
+      try {
+        const { subject, data } = message.json<CulvertEvent<'lease.expired'>>();
+        if (data.listener !== id) return;
+        deps.tenures.unbind(subject, data.epoch).catch(() => {}); // a newer tenure is bound: the expiry is old news
+      } catch (err) {
+        deps.log.warn({ event: 'expiry.unreadable', err: (err as Error).message });
+      }
+    },
+  });
+}

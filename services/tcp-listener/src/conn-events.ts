@@ -1,0 +1,102 @@
+import type { Bus, CulvertEvent, EventData } from '@culvert/bus';
+import type { Limits } from '@culvert/contracts';
+import type { Logger } from '@culvert/service-kit';
+import type { Counter } from 'prom-client';
+
+export type ConnEvent = 'conn.opened' | 'conn.closed' | 'conn.failed';
+
+/** Events between two round trips to NATS: what may be lost with the connection. */
+const BATCH = 256;
+const ANNOUNCE_MS = 10_000;
+
+/**
+ * Publishes conn.* at most once, without anybody waiting for it. While NATS is away or slow they wait in a ring of
+ * EVENT_RING; the oldest are dropped, counted and announced in the log.
+ */
+export class ConnEvents {
+  readonly #bus: Pick<Bus, 'nc' | 'connected'>;
+  readonly #limits: Limits;
+  readonly #log: Logger;
+  readonly #dropped: Counter;
+  readonly #source: { id: string; incarnation: string };
+  #ring: { subject: string; body: string }[] = [];
+  #oldest = 0;
+  #seq = 0;
+  #flushing = false;
+  #droppedSince = 0;
+  #announcement: NodeJS.Timeout | undefined;
+
+  constructor(
+    bus: Pick<Bus, 'nc' | 'connected'>,
+    limits: Limits,
+    log: Logger,
+    dropped: Counter,
+    source: { id: string; incarnation: string },
+  ) {
+    this.#bus = bus;
+    this.#limits = limits;
+    this.#log = log;
+    this.#dropped = dropped;
+    this.#source = source;
+  }
+
+  publish<N extends ConnEvent>(type: N, device: string, data: Omit<EventData<N>, 'seq' | 'listener'>): void {
+    this.#seq += 1;
+    const { id, incarnation } = this.#source;
+    const event: Omit<CulvertEvent<N>, 'data'> & { data: object } = {
+      specversion: '1.0',
+      id: `${incarnation}:${device}:${data.epoch}:${this.#seq}`,
+      source: `/culvert/${id}`,
+      type,
+      subject: device,
+      time: new Date().toISOString(),
+      datacontenttype: 'application/json',
+      data: { ...data, seq: this.#seq, listener: id },
+    };
+    this.#ring.push({ subject: `${type}.${device}`, body: JSON.stringify(event) });
+    if (this.#ring.length - this.#oldest > this.#limits.EVENT_RING) this.#drop();
+    if (!this.#flushing) void this.flush();
+  }
+
+  /** Sends what waits; to be called when NATS is back too. Never rejects. */
+  async flush(): Promise<void> {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    try {
+      while (this.#ring.length > this.#oldest && this.#bus.connected) {
+        const batch = this.#ring.slice(this.#oldest, this.#oldest + BATCH);
+        this.#oldest += batch.length;
+        this.#compact();
+        for (const { subject, body } of batch) this.#bus.nc.publish(subject, body);
+        await this.#bus.nc.flush();
+      }
+    } catch (err) {
+      this.#log.debug({ event: 'conn_events.interrupted', err: (err as Error).message });
+    } finally {
+      this.#flushing = false;
+    }
+  }
+
+  stop(): void {
+    clearTimeout(this.#announcement);
+  }
+
+  #drop(): void {
+    this.#oldest += 1;
+    this.#compact();
+    this.#dropped.inc();
+    this.#droppedSince += 1;
+    this.#announcement ??= setTimeout(() => {
+      this.#announcement = undefined;
+      this.#log.warn({ event: 'conn_events.dropped', count: this.#droppedSince });
+      this.#droppedSince = 0;
+    }, ANNOUNCE_MS);
+  }
+
+  /** The ring is an array whose dead front is cut off now and then. */
+  #compact(): void {
+    if (this.#oldest < this.#ring.length && this.#oldest < this.#limits.EVENT_RING) return;
+    this.#ring = this.#ring.slice(this.#oldest);
+    this.#oldest = 0;
+  }
+}

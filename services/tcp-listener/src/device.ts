@@ -1,0 +1,67 @@
+import type { CommandRequest } from '@culvert/bus';
+import type { Endpoint, ErrorCode } from '@culvert/contracts';
+import { Slots } from './slots.ts';
+
+/** What `listener.bind` says of a device; the newest one is the truth. */
+export type Tenure = CommandRequest<'listener.bind'>;
+
+/** A visitor who is served here. */
+export interface Visitor {
+  /** The epoch of the tenure under which it was accepted, or of a later one that took it over while it waited. */
+  epoch: number;
+  /** No transfer is attached yet. */
+  waiting: boolean;
+  end(code: ErrorCode): void;
+}
+
+/** Somebody who must act when the tenure changes; not told of its end, which ends every waiting visitor. */
+export interface TenureWatcher {
+  /** Called after the change, with a tenure that is held or reconnecting. */
+  tenureChanged(tenure: Tenure): void;
+}
+
+/** A device as this listener knows it: its present tenure, its visitors. Exists while it is bound or has visitors. */
+export class Device {
+  readonly name: string;
+  readonly visitors = new Set<Visitor>();
+  readonly watchers = new Set<TenureWatcher>();
+  readonly slots = new Slots();
+  #tenure: Tenure | undefined;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  get tenure(): Tenure | undefined {
+    return this.#tenure;
+  }
+
+  endpointAt(publicPort: number): Endpoint | undefined {
+    return this.#tenure?.ports.find((endpoint) => endpoint.public_port === publicPort);
+  }
+
+  get waiting(): number {
+    let count = 0;
+    for (const visitor of this.visitors) if (visitor.waiting) count += 1;
+    return count;
+  }
+
+  change(tenure: Tenure | undefined): void {
+    this.#tenure = tenure;
+    if (tenure !== undefined) this.slots.limit = tenure.transfers;
+    const offline = tenure === undefined || tenure.state === 'grace';
+    for (const visitor of [...this.visitors]) {
+      if (!visitor.waiting) continue;
+      if (offline) visitor.end('device_offline');
+      else visitor.epoch = tenure.epoch;
+    }
+    if (!offline) for (const watcher of [...this.watchers]) watcher.tenureChanged(tenure);
+  }
+
+  /** Ends every visitor of the epoch and of older ones; answers how many. */
+  cut(epoch: number, code: ErrorCode): number {
+    const visitors = [...this.visitors].filter((visitor) => visitor.epoch <= epoch);
+    for (const visitor of visitors) visitor.end(code);
+    return visitors.length;
+  }
+}

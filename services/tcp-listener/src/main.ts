@@ -1,0 +1,100 @@
+import type { Socket } from 'node:net';
+import { InstanceRegistration, runService, setting } from '@culvert/service-kit';
+import { followExpiries, serveCommands } from './commands.ts';
+import { ConnEvents } from './conn-events.ts';
+import { createMetrics } from './metrics.ts';
+import { PublicPorts } from './public-ports.ts';
+import { Reconciler } from './reconcile.ts';
+import { Rendezvous } from './rendezvous.ts';
+import { Tenures } from './tenures.ts';
+import { serveTransfers } from './transfer-server.ts';
+import { serveVisitor } from './visitor.ts';
+import { windDown } from './wind-down.ts';
+
+const SERVICE = 'tcp-listener';
+
+await runService({
+  name: SERVICE,
+  settings: {
+    CULVERT_LISTEN_HOST: { read: setting.text(), fallback: '127.0.0.1' },
+    CULVERT_LISTEN_PORT: { read: setting.integer(0, 65_535), fallback: 0 },
+    CULVERT_TCP_PORTS: { read: setting.portRange(), fallback: [20_000, 20_999] as const },
+    CULVERT_TCP_HOST: { read: setting.text(), fallback: '::' },
+    CULVERT_HTTP_HOST: { read: setting.text(), fallback: '127.0.0.1' },
+    CULVERT_EDGE_SECRET: {
+      read: setting.text(/^[\x21-\x7e]{1,256}$/, '1 to 256 visible characters'),
+      fallback: '',
+      secret: true,
+    },
+  },
+  check: ({ CULVERT_LISTEN_PORT: port, CULVERT_TCP_PORTS: [first, last] }) =>
+    port < first || port > last
+      ? []
+      : [`CULVERT_LISTEN_PORT=${port} lies within CULVERT_TCP_PORTS=${first}-${last}; expected a port outside of it`],
+  stopMs: (limits) => limits.WIND_DOWN_MS + limits.STOP_MS,
+  async start({ id, config, limits, log, redis, bus, health, onStop }) {
+    const rendezvous = new Rendezvous();
+    const ports = new PublicPorts({
+      tcpHost: config.CULVERT_TCP_HOST,
+      httpHost: config.CULVERT_HTTP_HOST,
+      onVisitor: (socket, publicPort) => onVisitor(socket, publicPort),
+    });
+    const tenures = new Tenures(ports, log);
+    const sum = (count: (device: { visitors: Set<unknown>; waiting: number }) => number): number => {
+      let total = 0;
+      for (const device of tenures.devices()) total += count(device);
+      return total;
+    };
+    const metrics = createMetrics(health.registry, {
+      visitors: () => sum((device) => device.visitors.size),
+      waiting: () => sum((device) => device.waiting),
+      ports: () => ports.size,
+      tickets: () => rendezvous.size,
+      handshakes: () => transfers.pending,
+      transfers: () => transfers.transfers,
+    });
+    const transfers = await serveTransfers({
+      ...{ id, limits, log, metrics, rendezvous },
+      host: config.CULVERT_LISTEN_HOST,
+      port: config.CULVERT_LISTEN_PORT,
+    });
+    const registration = new InstanceRegistration(redis, limits, log, {
+      ...{ id, service: SERVICE, address: transfers.address },
+      ports: config.CULVERT_TCP_PORTS,
+      host: config.CULVERT_HTTP_HOST,
+    });
+    const source = { id, incarnation: registration.record.incarnation };
+    const events = new ConnEvents(bus, limits, log, metrics.droppedEvents, source);
+    const deps = {
+      ...{ tenures, events, metrics, limits, log },
+      dialling: { id, bus, limits, rendezvous },
+      edgeSecret: config.CULVERT_EDGE_SECRET,
+    };
+    const onVisitor = (socket: Socket, publicPort: number): void => {
+      const at = tenures.at(publicPort);
+      // Closed, or moved to another device, between the kernel's accept and ours.
+      if (at === undefined) socket.on('error', () => {}).resetAndDestroy();
+      else void serveVisitor(socket, at.endpoint, at.device, deps);
+    };
+    const reconciler = new Reconciler(id, bus, tenures, log);
+    health.addCheck('reconciled', () => (reconciler.done ? undefined : 'the ports have not been compared with the store yet'));
+
+    await serveCommands(id, { bus, tenures, rendezvous });
+    followExpiries(id, { bus, tenures, log });
+    registration.onLapsed = () => void reconciler.run();
+    bus.onReconnected(() => {
+      void reconciler.run();
+      void events.flush();
+    });
+    onStop('wind down', async () => {
+      reconciler.stop();
+      await windDown({ registration, ports, tenures, limits, log });
+      await transfers.close();
+      await events.flush();
+      events.stop();
+      await registration.stop();
+    });
+    await registration.start();
+    await reconciler.run();
+  },
+});

@@ -1,0 +1,70 @@
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+
+export interface ListenerMetrics {
+  visitors: Counter<'outcome'>;
+  bytes: Counter<'direction'>;
+  dialSeconds: Histogram;
+  handshakes: Counter<'outcome'>;
+  droppedEvents: Counter;
+}
+
+/** What is read when somebody asks. */
+export interface ListenerGauges {
+  visitors(): number;
+  waiting(): number;
+  ports(): number;
+  tickets(): number;
+  handshakes(): number;
+  transfers(): number;
+}
+
+export function createMetrics(registry: Registry, gauges: ListenerGauges): ListenerMetrics {
+  const registers = [registry];
+  const gauge = (name: string, help: string, read: () => number): void => {
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read());
+      },
+    });
+  };
+  gauge('culvert_visitors_open', 'Visitors that are served, waiting ones included', gauges.visitors);
+  gauge('culvert_visitors_waiting', 'Visitors without a transfer yet', gauges.waiting);
+  gauge('culvert_transfers_open', 'Transfer connections, closing ones included', gauges.transfers);
+  gauge('culvert_public_ports_open', 'Public ports that are bound', gauges.ports);
+  gauge('culvert_dials_pending', 'Ids of dials that a transfer may still use', gauges.tickets);
+  gauge('culvert_handshakes_pending', 'Handshakes of transfers under way', gauges.handshakes);
+  return {
+    visitors: new Counter({
+      name: 'culvert_visitors_total',
+      help: 'Visitors that ended, by outcome',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    bytes: new Counter({
+      name: 'culvert_transferred_bytes_total',
+      help: 'Payload bytes of transfers that ended, by direction: to_device, to_visitor',
+      labelNames: ['direction'],
+      registers,
+    }),
+    dialSeconds: new Histogram({
+      name: 'culvert_dial_seconds',
+      help: 'From accepting a visitor to its transfer',
+      buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+      registers,
+    }),
+    handshakes: new Counter({
+      name: 'culvert_transfer_handshakes_total',
+      help: 'Handshakes of transfers; outcome is ok, gone, or the code of the refusal',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    droppedEvents: new Counter({
+      name: 'culvert_conn_events_dropped_total',
+      help: 'conn.* events that found no room while NATS was away',
+      registers,
+    }),
+  };
+}

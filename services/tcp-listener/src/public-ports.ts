@@ -1,0 +1,95 @@
+import { createServer, type Server, type Socket } from 'node:net';
+import type { Scheme } from '@culvert/contracts';
+
+export interface PublicPortsOptions {
+  /** Where tcp endpoints listen; `::` is both families. */
+  tcpHost: string;
+  /** Where the ports of http and https endpoints listen: reached by the edge only. */
+  httpHost: string;
+  /** A visitor came. The socket is already being read, up to VISITOR_READ_AHEAD, so that a reset is noticed. */
+  onVisitor(socket: Socket, publicPort: number): void;
+}
+
+interface Bound {
+  server: Server;
+  host: string;
+}
+
+const BACKLOG = 1024;
+/** Bytes of a waiting visitor that Node may hold before the kernel holds the rest; one read may go beyond it by 64 KiB. */
+const VISITOR_READ_AHEAD = 16 * 1024;
+const ANY_IPV6 = '::';
+const ANY_IPV4 = '0.0.0.0';
+
+/** The public ports that are open now. Knows nothing about devices. */
+export class PublicPorts {
+  readonly #options: PublicPortsOptions;
+  readonly #bound = new Map<number, Bound>();
+
+  constructor(options: PublicPortsOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#bound.size;
+  }
+
+  /** Is the port open where this scheme's ports are? */
+  isOpen(port: number, scheme: Scheme): boolean {
+    return this.#bound.get(port)?.host === this.#hostOf(scheme);
+  }
+
+  /** Opens a port, or moves it to the host of the scheme. @throws the error of the system when it is not to be had. */
+  async open(port: number, scheme: Scheme): Promise<void> {
+    const host = this.#hostOf(scheme);
+    if (this.isOpen(port, scheme)) return;
+    this.close(port);
+    const server = createServer({ allowHalfOpen: true, noDelay: true, highWaterMark: VISITOR_READ_AHEAD }, (socket) =>
+      this.#options.onVisitor(socket, port),
+    );
+    this.#bound.set(port, { server, host });
+    try {
+      await this.#listen(server, host, port);
+    } catch (error) {
+      if (this.#bound.get(port)?.server === server) this.#bound.delete(port);
+      throw error;
+    }
+    server.on('error', () => {}); // accept failures (no descriptors left): the server goes on by itself
+  }
+
+  /** No visitor is accepted any more; those that were go on. */
+  close(port: number): void {
+    const bound = this.#bound.get(port);
+    this.#bound.delete(port);
+    bound?.server.close();
+  }
+
+  closeAll(): void {
+    for (const port of [...this.#bound.keys()]) this.close(port);
+  }
+
+  #hostOf(scheme: Scheme): string {
+    return scheme === 'tcp' ? this.#options.tcpHost : this.#options.httpHost;
+  }
+
+  async #listen(server: Server, host: string, port: number): Promise<void> {
+    try {
+      await listenOnce(server, host, port);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      const noIpv6 = code === 'EAFNOSUPPORT' || code === 'EADDRNOTAVAIL';
+      if (host !== ANY_IPV6 || !noIpv6) throw error;
+      await listenOnce(server, ANY_IPV4, port);
+    }
+  }
+}
+
+function listenOnce(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ host, port, backlog: BACKLOG }, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}

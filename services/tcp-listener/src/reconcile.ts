@@ -1,0 +1,120 @@
+import type { Bus, CommandReply } from '@culvert/bus';
+import { CulvertError } from '@culvert/contracts';
+import type { Logger } from '@culvert/service-kit';
+import type { Tenures } from './tenures.ts';
+
+type Listed = Extract<CommandReply<'lease.list'>, { ok: true }>['leases'][number];
+
+const PAGE = 500;
+const AT_ONCE = 64;
+const RETRY_MS = 500;
+const RETRY_MAX_MS = 5_000;
+
+/**
+ * Makes the ports of this listener those that the store says it has: at start, and after any time in which commands may
+ * have been lost. Only what differs changes.
+ */
+export class Reconciler {
+  readonly #id: string;
+  readonly #bus: Pick<Bus, 'request'>;
+  readonly #tenures: Tenures;
+  readonly #log: Logger;
+  #wanted = false;
+  #running: Promise<void> | undefined;
+  #stopped = false;
+  /** Whether it has ever been done. */
+  done = false;
+
+  constructor(id: string, bus: Pick<Bus, 'request'>, tenures: Tenures, log: Logger) {
+    this.#id = id;
+    this.#bus = bus;
+    this.#tenures = tenures;
+    this.#log = log;
+  }
+
+  /** Tries until it has worked. Asked for during a run, it runs once more. */
+  run(): Promise<void> {
+    this.#wanted = true;
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  async #run(): Promise<void> {
+    let waitMs = RETRY_MS;
+    while (this.#wanted && !this.#stopped) {
+      this.#wanted = false;
+      try {
+        await this.#once();
+        this.done = true;
+        waitMs = RETRY_MS;
+      } catch (err) {
+        this.#log.warn({ event: 'reconcile.failed', err: (err as Error).message });
+        this.#wanted = true;
+        await new Promise((resume) => setTimeout(resume, waitMs));
+        waitMs = Math.min(RETRY_MAX_MS, waitMs * 2);
+      }
+    }
+  }
+
+  async #once(): Promise<void> {
+    const startedAt = performance.now();
+    const mark = this.#tenures.now();
+    const listed = new Set<string>();
+    const failed: string[] = [];
+    let cursor: string | null = null;
+    do {
+      const reply: CommandReply<'lease.list'> = await this.#bus.request('lease.list', {
+        listener: this.#id,
+        limit: PAGE,
+        ...(cursor === null ? {} : { cursor }),
+      });
+      if (!reply.ok) throw new CulvertError('unavailable', `lease.list: ${reply.message}`);
+      for (const { lease } of reply.leases) listed.add(lease.device);
+      failed.push(...(await this.#bindAll(reply.leases)));
+      cursor = reply.cursor;
+    } while (cursor !== null && !this.#stopped);
+    let unbound = 0;
+    for (const device of this.#tenures.boundBefore(mark)) {
+      if (listed.has(device.name) || this.#stopped) continue;
+      await this.#tenures.unbind(device.name, device.tenure?.epoch ?? 0).catch(() => {}); // a newer bind has come
+      unbound += 1;
+    }
+    const ms = Math.round(performance.now() - startedAt);
+    this.#log.info({ event: 'reconcile.done', leases: listed.size, unbound, failed, ms });
+  }
+
+  /** Answers the devices whose ports are not to be had. Their ports stay theirs; the log says so, and the rest goes on. */
+  async #bindAll(leases: Listed[]): Promise<string[]> {
+    const queue = [...leases];
+    const failed: string[] = [];
+    const work = async (): Promise<void> => {
+      for (let next = queue.pop(); next !== undefined && !this.#stopped; next = queue.pop()) {
+        if (!(await this.#bind(next))) failed.push(next.lease.device);
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, work));
+    return failed;
+  }
+
+  async #bind({ lease, token_digest }: Listed): Promise<boolean> {
+    const { device, epoch, rev, state, since, ingress, endpoints, warm, transfers, max_frame } = lease;
+    try {
+      const reply = await this.#tenures.bind({
+        ...{ device, epoch, rev, state, since, ingress, warm, transfers, max_frame },
+        ports: endpoints,
+        token_digests: token_digest === null ? [] : [token_digest],
+        mode: 'carry',
+      });
+      return reply.ok;
+    } catch (error) {
+      if (error instanceof CulvertError && error.code === 'lease_lost') return true; // a newer bind has overtaken the list
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,69 @@
+import { CulvertError } from '@culvert/contracts';
+
+interface Waiter {
+  start(): void;
+}
+
+/** A device's transfers: at most `limit` at once, whoever comes beyond it waits in line. */
+export class Slots {
+  #limit = 1;
+  #used = 0;
+  readonly #line = new Set<Waiter>();
+
+  set limit(limit: number) {
+    this.#limit = limit;
+    this.#next();
+  }
+
+  /**
+   * Takes a slot; the returned function gives it back, once.
+   *
+   * @throws CulvertError `busy` after `timeoutMs`, or the reason of the signal.
+   */
+  async take(signal: AbortSignal, timeoutMs: number): Promise<() => void> {
+    signal.throwIfAborted();
+    if (this.#used < this.#limit) this.#used += 1;
+    else await this.#wait(signal, timeoutMs);
+    let given = false;
+    return () => {
+      if (given) return;
+      given = true;
+      this.#used -= 1;
+      this.#next();
+    };
+  }
+
+  #wait(signal: AbortSignal, timeoutMs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const leave = (): void => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', onAbort);
+        this.#line.delete(waiter);
+      };
+      const waiter: Waiter = {
+        start: () => {
+          leave();
+          resolve();
+        },
+      };
+      const onAbort = (): void => {
+        leave();
+        reject(signal.reason);
+      };
+      const timer = setTimeout(() => {
+        leave();
+        reject(new CulvertError('busy', 'the device has as many transfers as it can take'));
+      }, timeoutMs);
+      signal.addEventListener('abort', onAbort);
+      this.#line.add(waiter);
+    });
+  }
+
+  #next(): void {
+    for (const waiter of this.#line) {
+      if (this.#used >= this.#limit) return;
+      this.#used += 1;
+      waiter.start();
+    }
+  }
+}

@@ -1,0 +1,167 @@
+import type { CommandReply } from '@culvert/bus';
+import { CulvertError, type Endpoint } from '@culvert/contracts';
+import type { Logger } from '@culvert/service-kit';
+import { Device, type Tenure } from './device.ts';
+import type { PublicPorts } from './public-ports.ts';
+
+/** Epochs of unbound devices, so that a late bind of a tenure that is over opens nothing. The oldest are forgotten. */
+const TOMBSTONES = 20_000;
+
+/**
+ * Which device has which public ports here. Level-triggered: the highest (epoch, rev) wins, whatever the order of
+ * arrival; changes of one device happen one after the other.
+ */
+export class Tenures {
+  readonly #ports: PublicPorts;
+  readonly #log: Logger;
+  readonly #devices = new Map<string, Device>();
+  readonly #owners = new Map<number, Device>();
+  readonly #tombstones = new Map<string, number>();
+  readonly #turns = new Map<string, Promise<unknown>>();
+  /** Counts binds, to tell whether one came during a reconciliation. */
+  readonly #changedAt = new Map<string, number>();
+  #clock = 0;
+
+  constructor(ports: PublicPorts, log: Logger) {
+    this.#ports = ports;
+    this.#log = log;
+  }
+
+  device(name: string): Device | undefined {
+    return this.#devices.get(name);
+  }
+
+  devices(): IterableIterator<Device> {
+    return this.#devices.values();
+  }
+
+  at(publicPort: number): { device: Device; endpoint: Endpoint } | undefined {
+    const device = this.#owners.get(publicPort);
+    const endpoint = device?.endpointAt(publicPort);
+    return device === undefined || endpoint === undefined ? undefined : { device, endpoint };
+  }
+
+  /** A mark in time for `boundSince`. */
+  now(): number {
+    return this.#clock;
+  }
+
+  /** Devices that are bound, and were not changed after the mark. */
+  boundBefore(mark: number): Device[] {
+    return [...this.#devices.values()].filter(
+      (device) => device.tenure !== undefined && (this.#changedAt.get(device.name) ?? 0) <= mark,
+    );
+  }
+
+  /**
+   * Opens, keeps and closes ports until they are those of the tenure; all or nothing.
+   *
+   * @throws CulvertError `lease_lost` when a newer tenure is known.
+   */
+  bind(tenure: Tenure): Promise<CommandReply<'listener.bind'>> {
+    return this.#inTurn(tenure.device, () => this.#bind(tenure));
+  }
+
+  /** Closes the ports of that epoch or an older one; waiting visitors are told that the device is offline. */
+  unbind(name: string, epoch: number): Promise<void> {
+    return this.#inTurn(name, async () => {
+      const device = this.#devices.get(name);
+      const present = device?.tenure?.epoch;
+      if (present !== undefined && present > epoch) throw staleEpoch(epoch, present);
+      this.#bury(name, epoch);
+      if (device === undefined) return;
+      for (const endpoint of device.tenure?.ports ?? []) this.#closePort(device, endpoint.public_port);
+      device.change(undefined);
+      this.forgetIfEmpty(device);
+      this.#log.info({ event: 'tenure.unbound', device: name, epoch });
+    });
+  }
+
+  /** To be called when a visitor has gone. */
+  forgetIfEmpty(device: Device): void {
+    if (device.tenure !== undefined || device.visitors.size > 0 || this.#devices.get(device.name) !== device) return;
+    this.#devices.delete(device.name);
+    this.#changedAt.delete(device.name);
+  }
+
+  async #bind(tenure: Tenure): Promise<CommandReply<'listener.bind'>> {
+    const { device: name, epoch, rev, state } = tenure;
+    const known = this.#devices.get(name);
+    const buried = this.#tombstones.get(name) ?? -1;
+    if (epoch < buried) throw staleEpoch(epoch, buried);
+    const present = known?.tenure;
+    if (present !== undefined && (epoch < present.epoch || (epoch === present.epoch && rev < present.rev))) {
+      throw staleEpoch(epoch, present.epoch);
+    }
+    const device = known ?? new Device(name);
+    const failed = await this.#openAll(device, tenure);
+    if (failed.length > 0) {
+      const message = `public ${failed.length === 1 ? 'port' : 'ports'} ${failed.join(', ')} cannot be opened`;
+      this.#log.warn({ event: 'tenure.bind_failed', device: name, epoch, failed });
+      return { ok: false, code: 'unavailable', message, failed };
+    }
+    const wanted = new Set(tenure.ports.map((endpoint) => endpoint.public_port));
+    for (const { public_port } of present?.ports ?? []) if (!wanted.has(public_port)) this.#closePort(device, public_port);
+    for (const port of wanted) this.#owners.set(port, device);
+    this.#devices.set(name, device);
+    this.#tombstones.delete(name);
+    this.#clock += 1;
+    this.#changedAt.set(name, this.#clock);
+    device.change(tenure);
+    this.#log.debug({ event: 'tenure.bound', device: name, epoch, rev, state, ports: [...wanted] });
+    return { ok: true };
+  }
+
+  /** Answers the ports that could not be opened; those that this very call opened are closed again then. */
+  async #openAll(device: Device, tenure: Tenure): Promise<number[]> {
+    const opened: number[] = [];
+    const failed: number[] = [];
+    const open = async ({ public_port: port, scheme }: Endpoint): Promise<void> => {
+      const owner = this.#owners.get(port);
+      if (owner !== undefined && owner !== device) {
+        // The store gives a port to one device at a time: the older tenure has missed its unbind.
+        if ((owner.tenure?.epoch ?? 0) >= tenure.epoch) return void failed.push(port);
+        this.#closePort(owner, port);
+      }
+      const had = owner === device;
+      if (this.#ports.isOpen(port, scheme)) return;
+      try {
+        await this.#ports.open(port, scheme);
+        if (!had) opened.push(port);
+      } catch (err) {
+        this.#log.warn({ event: 'port.unavailable', port, err: (err as Error).message });
+        failed.push(port);
+      }
+    };
+    await Promise.all(tenure.ports.map(open));
+    if (failed.length > 0) for (const port of opened) this.#ports.close(port);
+    return failed;
+  }
+
+  #closePort(device: Device, port: number): void {
+    if (this.#owners.get(port) !== device) return;
+    this.#owners.delete(port);
+    this.#ports.close(port);
+  }
+
+  #bury(name: string, epoch: number): void {
+    this.#tombstones.delete(name);
+    this.#tombstones.set(name, epoch);
+    const oldest = this.#tombstones.size > TOMBSTONES ? this.#tombstones.keys().next().value : undefined;
+    if (oldest !== undefined) this.#tombstones.delete(oldest);
+  }
+
+  async #inTurn<T>(name: string, change: () => Promise<T>): Promise<T> {
+    const turn = (this.#turns.get(name) ?? Promise.resolve()).then(change, change);
+    this.#turns.set(name, turn);
+    try {
+      return await turn;
+    } finally {
+      if (this.#turns.get(name) === turn) this.#turns.delete(name);
+    }
+  }
+}
+
+function staleEpoch(epoch: number, present: number): CulvertError {
+  return new CulvertError('lease_lost', `epoch ${epoch} is over; the present one is ${present}`);
+}

@@ -1,0 +1,120 @@
+import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { CulvertError, type Endpoint, type Limits, type VisitorOutcome } from '@culvert/contracts';
+import { outcomeOf, type SpliceResult } from '@culvert/relay';
+import type { Logger } from '@culvert/service-kit';
+import type { ConnEvents } from './conn-events.ts';
+import type { Device, Visitor } from './device.ts';
+import { answerHttp } from './http-answer.ts';
+import type { ListenerMetrics } from './metrics.ts';
+import type { Tenures } from './tenures.ts';
+import { type DialDeps, requestTransfer } from './transfer-request.ts';
+import { watchWaiting } from './waiting-socket.ts';
+
+export interface VisitorDeps {
+  dialling: DialDeps;
+  tenures: Tenures;
+  events: ConnEvents;
+  metrics: ListenerMetrics;
+  limits: Limits;
+  log: Logger;
+  /** Proves to the edge that an answer is the listener's own. */
+  edgeSecret: string;
+}
+
+/** Transfers shorter than this send only `conn.closed`. */
+const OPENED_AFTER_MS = 1_000;
+
+/** The visitor hung up before it had a transfer. Not an error code: nobody is left to be told. */
+class VisitorGone extends Error {}
+
+/**
+ * One visitor, from accept to close.
+ *
+ *   accepted --in line--> dialling --transfer attached--> spliced --both directions ended--> closed
+ *       \--too many, grace--\--deadline, refused, lost, visitor hung up---> answered or reset, closed
+ *
+ * Owns the visitor's socket: once this settles, it is destroyed. Never rejects.
+ */
+export async function serveVisitor(socket: Socket, endpoint: Endpoint, device: Device, deps: VisitorDeps): Promise<void> {
+  const { limits, log, metrics, tenures } = deps;
+  const startedAt = performance.now();
+  const conn = randomBytes(9).toString('base64url');
+  const from = endpoint.scheme === 'tcp' ? addressOf(socket) : `edge:${conn}`;
+  const life = new AbortController();
+  const visitor: Visitor = {
+    epoch: device.tenure?.epoch ?? 0,
+    waiting: true,
+    end: (code) => life.abort(new CulvertError(code)),
+  };
+  const about = (): { epoch: number; conn: string; port: number; public_port: number; visitor: string } => {
+    return { epoch: visitor.epoch, conn, port: endpoint.port, public_port: endpoint.public_port, visitor: from };
+  };
+  const endWatch = watchWaiting(socket, endpoint.scheme, () => life.abort(new VisitorGone()));
+  let result: SpliceResult = { outcome: 'internal', toDevice: 0, toVisitor: 0 };
+  let waitedMs: number | undefined;
+  let opened: NodeJS.Timeout | undefined;
+  let giveSlot = (): void => {};
+  try {
+    admit(device, limits);
+    device.visitors.add(visitor);
+    giveSlot = await device.slots.take(life.signal, limits.DIAL_MS);
+    const wanted = { device, port: endpoint.port, visitor: from };
+    const transfer = await requestTransfer(wanted, life.signal, deps.dialling);
+    endWatch();
+    visitor.waiting = false;
+    waitedMs = Math.round(performance.now() - startedAt);
+    metrics.dialSeconds.observe(waitedMs / 1000);
+    opened = setTimeout(() => deps.events.publish('conn.opened', device.name, about()), OPENED_AFTER_MS);
+    result = await transfer.splice(socket, { signal: life.signal });
+  } catch (error) {
+    result.outcome = outcomeOfError(error);
+    if (result.outcome === 'internal') log.error({ event: 'visitor.bug', device: device.name, err: error });
+  }
+  endWatch();
+  clearTimeout(opened);
+  giveSlot();
+  visitor.waiting = false;
+  const { outcome, toDevice, toVisitor } = result;
+  const durationMs = Math.round(performance.now() - startedAt);
+  metrics.visitors.inc({ outcome });
+  metrics.bytes.inc({ direction: 'to_device' }, toDevice);
+  metrics.bytes.inc({ direction: 'to_visitor' }, toVisitor);
+  if (waitedMs === undefined) {
+    deps.events.publish('conn.failed', device.name, { ...about(), outcome, wait_ms: durationMs });
+  } else {
+    const bytes = { to_device: toDevice, to_visitor: toVisitor };
+    const times = { wait_ms: waitedMs, duration_ms: durationMs };
+    deps.events.publish('conn.closed', device.name, { ...about(), outcome, ...bytes, ...times });
+  }
+  log.info({ event: 'visitor.closed', device: device.name, ...about(), outcome, toDevice, toVisitor, waitedMs, durationMs });
+  if (waitedMs === undefined && outcome !== 'visitor_gone') await dismiss(socket, endpoint, outcome, deps);
+  socket.destroy();
+  device.visitors.delete(visitor);
+  tenures.forgetIfEmpty(device);
+}
+
+function admit(device: Device, limits: Limits): void {
+  const state = device.tenure?.state;
+  if (state === undefined || state === 'grace') throw new CulvertError('device_offline');
+  if (device.visitors.size >= limits.VISITORS_PER_DEVICE || device.waiting >= limits.VISITORS_WAITING_PER_DEVICE) {
+    throw new CulvertError('busy', 'too many visitors of this device');
+  }
+}
+
+/** No byte was relayed: an http visitor gets an answer, any other one a reset, so that its client sees a failure. */
+async function dismiss(socket: Socket, endpoint: Endpoint, outcome: VisitorOutcome, deps: VisitorDeps): Promise<void> {
+  if (endpoint.scheme === 'tcp') socket.resetAndDestroy();
+  else await answerHttp(socket, outcome, deps.edgeSecret, deps.limits.CLOSE_MS);
+}
+
+function outcomeOfError(error: unknown): VisitorOutcome {
+  if (error instanceof VisitorGone) return 'visitor_gone';
+  return error instanceof CulvertError && error.code !== 'internal' ? outcomeOf(error.code) : 'internal';
+}
+
+/** address:port, IPv6 in brackets, IPv4 as such even on a socket of both families. */
+function addressOf({ remoteAddress = '', remotePort = 0 }: Socket): string {
+  const address = remoteAddress.replace(/^::ffff:(?=[0-9.]+$)/, '');
+  return address.includes(':') ? `[${address}]:${remotePort}` : `${address}:${remotePort}`;
+}
