@@ -17,8 +17,7 @@ const sizeOf = ([first, last]: PortRange): number => last - first + 1;
 
 function even(range: PortRange, ids: readonly string[]): Record<string, PortRange> {
   const [first] = range;
-  const share = sizeOf(range) / ids.length;
-  const start = (index: number): number => first + Math.floor(index * share);
+  const start = (index: number): number => first + Math.floor((index * sizeOf(range)) / ids.length);
   return Object.fromEntries(ids.map((id, index) => [id, [start(index), start(index + 1) - 1] as const]));
 }
 
