@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { type Machine, thisMachine } from './machine.ts';
 import { renderEdgeConfig } from './render.ts';
 import type { EdgeSettings } from './settings.ts';
 
@@ -24,10 +25,10 @@ function findBinary(settings: EdgeSettings): string {
 
 /**
  * Writes the prefix folder and says how to start nginx in the foreground. SIGTERM ends it at once, SIGQUIT winds it down
- * within WIND_DOWN_MS. Add `-t` to the arguments to check the configuration only.
+ * within WIND_DOWN_MS. `machine` is the one that nginx will run on. Add `-t` to the arguments to check the configuration only.
  */
-export function prepareEdge(settings: EdgeSettings): EdgeCommand {
-  const files = renderEdgeConfig(settings);
+export function prepareEdge(settings: EdgeSettings, machine: Machine = thisMachine()): EdgeCommand {
+  const files = renderEdgeConfig(settings, machine);
   // Lua modules of an earlier version must not linger beside the new ones.
   rmSync(join(settings.prefix, 'lua'), { recursive: true, force: true });
   for (const folder of ['logs', 'temp']) mkdirSync(join(settings.prefix, folder), { recursive: true });

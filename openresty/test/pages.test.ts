@@ -186,6 +186,31 @@ describe('an outcome that the listener reports', () => {
     await origin.stop();
   });
 
+  it('reaches a visitor who is still uploading', async () => {
+    const origin = await rawOrigin((socket) => {
+      socket.once('data', () => {
+        socket.write(
+          `HTTP/1.1 502 Bad Gateway\r\nCulvert-Outcome: local_refused\r\nCulvert-Secret: ${SECRET}\r\n` +
+            'Content-Length: 0\r\nConnection: close\r\n\r\n',
+        );
+        socket.resume(); // as the listener does: a reset could overtake the answer
+      });
+    });
+    await redis.route('uploading', { address: origin.address });
+    const socket = connect(edge.port, '127.0.0.1');
+    socket.on('error', () => {});
+    socket.write(`PUT / HTTP/1.1\r\nHost: uploading.${DOMAIN}\r\nContent-Length: 100000000\r\n\r\n`);
+    socket.write(Buffer.alloc(500_000));
+    let text = '';
+    socket.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk;
+    });
+    await until('the page is there', () => text.includes('</html>'));
+    expect(text).toMatch(/^HTTP\/1\.1 502 [\s\S]*refuses connections/);
+    socket.destroy();
+    await origin.stop();
+  });
+
   it('counts only with the secret', async () => {
     const origin = await answerOf('Culvert-Outcome: busy\r\nCulvert-Secret: a secret of the test and of nobody els_\r\n')('liar');
     const answer = await edge.ask({ host: `liar.${DOMAIN}` });

@@ -135,6 +135,23 @@ describe('a visitor of a known name', () => {
     expect(part.headers['content-range']).toBe('bytes 1-3/10');
   });
 
+  it('sends and gets headers of many KiB', async () => {
+    await device('fat', (req, res) => res.setHeader('set-cookie', `a=${req.headers.cookie}`).end());
+    const cookie = 'c'.repeat(7000);
+    const headers = { cookie, 'x-1': cookie };
+    const answer = await edge.ask({ host: `fat.${DOMAIN}`, headers });
+    expect(answer.headers['set-cookie']).toEqual([`a=${cookie}`]);
+  });
+
+  it('of HTTP/1.0 is served, too', async () => {
+    await device('old', (_req, res) => {
+      res.write('piece ');
+      res.end('by piece');
+    });
+    const text = await edge.raw(`GET / HTTP/1.0\r\nHost: old.${DOMAIN}\r\n\r\n`);
+    expect(text).toMatch(/^HTTP\/1\.1 200 [\s\S]*\r\n\r\npiece by piece$/);
+  });
+
   it('reaches a listener by IPv6', async () => {
     const origin = await Origin.start(echo, 0, '::1');
     origins.push(origin);
