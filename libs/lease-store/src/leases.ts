@@ -57,7 +57,8 @@ export interface AdvanceResult {
   /** Epoch of the tenure that was given up; 0 when none was. */
   abandoned: number;
   step: 'none' | 'grace' | 'extended' | 'expired';
-  epoch: number;
+  /** As it was before. */
+  former: StoredLease;
 }
 
 /** Devices with fewer transfers at once are not kept warm by the edge's idle connections. */
@@ -121,7 +122,7 @@ export class Leases {
 
   /** The lease is held from now on; ports and names that the former endpoints had alone are freed. */
   async confirm(device: string, { epoch, listener, endpoints, routeHost }: ConfirmRequest): Promise<ConfirmResult> {
-    const reply = await this.#change(device, 'confirm', {
+    const { reply } = await this.#change(device, 'confirm', {
       more: (stored) => [
         ...endpoints.filter(hasRoute).map(({ host }) => keys.route(host)),
         ...listenerKeys(listener),
@@ -150,8 +151,8 @@ export class Leases {
 
   /** Gives an unconfirmed tenure up; false when it is not the pending one any more. */
   async abandon(device: string, epoch: number): Promise<boolean> {
-    const [verdict] = await this.#change(device, 'abandon', { args: [epoch] });
-    return verdict === 'ok';
+    const { reply } = await this.#change(device, 'abandon', { args: [epoch] });
+    return reply[0] === 'ok';
   }
 
   /** Ends the holding by one control connection. Clean reasons go to grace at once, others to reconnecting first. */
@@ -166,7 +167,9 @@ export class Leases {
   }
 
   async #release(device: string, epoch: number, control: string, reason: DisconnectReason): Promise<ReleaseResult> {
-    const [verdict, state] = await this.#change(device, 'release', {
+    const {
+      reply: [verdict, state],
+    } = await this.#change(device, 'release', {
       more: ({ lease }) => (lease === null ? [] : [keys.instance(lease.ingress)]),
       args: [
         epoch,
@@ -192,29 +195,32 @@ export class Leases {
 
   /** Does what is due of one lease by the store's clock; nothing when nothing is. */
   async advance(device: string): Promise<AdvanceResult> {
-    const [, abandoned, step, epoch] = await this.#change(device, 'advance', {
+    const {
+      reply: [, abandoned, step],
+      former,
+    } = await this.#change(device, 'advance', {
       more: () => [keys.sweepFloor],
       args: [this.#limits.GRACE_MS, this.#limits.RECORD_SLACK_MS, this.#limits.COOL_DOWN_MS],
     });
-    return { abandoned: Number(abandoned), step: step as AdvanceResult['step'], epoch: Number(epoch) };
+    return { abandoned: Number(abandoned), step: step as AdvanceResult['step'], former };
   }
 
-  /** Ends a lease in whatever state; the registry stays. False when there was none. */
-  async end(device: string, reason: 'revoked'): Promise<boolean> {
-    const [verdict, state] = await this.#change(device, 'end', { args: [reason, this.#limits.COOL_DOWN_MS, ''] });
-    return verdict === 'ok' && state !== '';
+  /** Ends a lease in whatever state; the registry stays. What was there, or null when there is no such device. */
+  async end(device: string): Promise<StoredLease | null> {
+    const { reply, former } = await this.#change(device, 'end', { args: ['revoked', this.#limits.COOL_DOWN_MS, ''] });
+    return reply[0] === 'ok' ? former : null;
   }
 
-  /** The device's token and lease are dead from now on. False when there is no such device. */
-  async revoke(device: string): Promise<boolean> {
+  /** The device's token and lease are dead from now on. What was there, or null when there is no such device. */
+  async revoke(device: string): Promise<StoredLease | null> {
     const digest = await guarded(() => this.#redis.hget(keys.device(device), 'token_digest'));
-    if (digest === null) return false;
+    if (digest === null) return null;
     const token = keys.token(digest);
-    const [verdict] = await this.#change(device, 'end', {
+    const { reply, former } = await this.#change(device, 'end', {
       more: () => [token],
       args: ['revoked', this.#limits.COOL_DOWN_MS, token],
     });
-    return verdict === 'ok';
+    return reply[0] === 'ok' ? former : null;
   }
 
   /** Writes `device.refused` into the holder's event sequence, unless that holder is gone. */
@@ -227,12 +233,12 @@ export class Leases {
     device: string,
     script: string,
     { more = () => [], args }: { more?: (stored: StoredLease) => string[]; args: (string | number)[] },
-  ): Promise<ScriptReply> {
+  ): Promise<{ reply: ScriptReply; former: StoredLease }> {
     for (let reread = 0; reread < REREADS; reread++) {
       const stored = await this.get(device);
       const all = [...new Set([...keysOf(device, stored), ...more(stored)])];
       const reply = await runVerdict(this.#redis, script, all, [device, ...args]);
-      if (reply[0] !== 'changed') return reply;
+      if (reply[0] !== 'changed') return { reply, former: stored };
     }
     throw new CulvertError('unavailable', `lease of ${device} changes too fast`, { retryAfterMs: 1_000 });
   }

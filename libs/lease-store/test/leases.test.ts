@@ -218,7 +218,7 @@ describe('a lease', () => {
   it('ends at once when the device is revoked, pending tenure included, and takes the token with it', async () => {
     const { epoch } = await acquire(f, 'alice');
     const begun = await f.store.leases.begin('alice', tenure('alice', { boot: 'b' }), { expectedEpoch: epoch, mayBeHeld: true });
-    expect(await f.store.leases.revoke('alice')).toBe(true);
+    expect(await f.store.leases.revoke('alice')).toMatchObject({ lease: { epoch } });
     expect((await types()).slice(2)).toEqual(['device.disconnected revoked', 'lease.expired revoked']);
     const late = { epoch: begun.verdict === 'ok' ? begun.epoch : 0, listener: LISTENER, endpoints: [], routeHost: 'h' };
     expect((await f.store.leases.confirm('alice', late)).verdict).toBe('stale');

@@ -2,7 +2,7 @@
 --
 -- KEYS   the six of includes/lease.lua, what the lease owns, sweep:floor
 -- ARGV   1 device  2 GRACE_MS  3 RECORD_SLACK_MS  4 COOL_DOWN_MS
--- Reply  ok <abandoned epoch or 0> <none | grace | extended | expired> <epoch> | changed | recovering
+-- Reply  ok <abandoned epoch or 0> <none | grace | extended | expired> | changed | recovering
 -- @include lease
 
 if not incarnation then return { 'recovering' } end
@@ -28,7 +28,7 @@ elseif lease.state == 'grace' and lease.due <= now and not lease.pending then
   else
     step = 'expired'
     finish(lease, 'grace_over', tonumber(ARGV[4]))
-    return { 'ok', abandoned, step, lease.epoch }
+    return { 'ok', abandoned, step }
   end
 end
 -- A pending tenure keeps a lease past its due time: it is looked at again when that tenure has run out.
@@ -37,4 +37,4 @@ if lease.pending and lease.state == 'grace' and lease.due <= now then
 else
   set_due(lease)
 end
-return { 'ok', abandoned, step, lease.epoch }
+return { 'ok', abandoned, step }

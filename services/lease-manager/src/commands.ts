@@ -1,0 +1,45 @@
+import { CulvertError } from '@culvert/contracts';
+import { acquire } from './acquire.ts';
+import { authenticate } from './authenticate.ts';
+import type { ManagerDeps } from './deps.ts';
+import { release } from './release.ts';
+import { revokeDevice, revokeLease } from './revoke.ts';
+
+const PAGE = 100;
+
+/** Serves lease.* and device.*, shared with the other lease-managers. */
+export async function serveCommands(version: string, deps: ManagerDeps): Promise<void> {
+  const { store } = deps;
+  await deps.bus.serve(version, {
+    'lease.acquire': (request) => acquire(request, deps),
+    'lease.release': (request) => release(request, deps),
+    'lease.get': async ({ device }) => ({ ok: true, lease: (await store.leases.get(device)).lease }),
+    'lease.list': async ({ cursor, limit, listener }) => {
+      const page = await store.leases.list({ cursor, limit: limit ?? PAGE, listener });
+      const leases = page.leases.map(({ lease, tokenDigest }) => ({ lease, token_digest: tokenDigest }));
+      return { ok: true, leases, cursor: page.cursor };
+    },
+    'lease.revoke': async ({ device }) => ({ ok: true, revoked: await revokeLease(device, deps) }),
+    'device.auth': async ({ device, token_digest }) => {
+      await authenticate(device, token_digest, deps);
+      return { ok: true };
+    },
+    'device.add': async ({ device, token_digest }) => ({ ok: true, ...(await store.devices.add(device, token_digest)) }),
+    'device.list': async ({ cursor, limit }) => {
+      const page = await store.devices.list(cursor, limit ?? PAGE);
+      const leases = await Promise.all(page.devices.map(({ device }) => store.leases.get(device)));
+      const devices = page.devices.map((device, i) => ({ ...device, lease: leases[i]?.lease ?? null }));
+      return { ok: true, devices, cursor: page.cursor };
+    },
+    'device.show': async ({ device }) => {
+      const record = await store.devices.show(device);
+      if (record === null) throw new CulvertError('not_found', `there is no device named ${device}`);
+      return { ok: true, device: record, lease: (await store.leases.get(device)).lease };
+    },
+    'device.revoke': async ({ device }) => ({ ok: true, missing: await revokeDevice(device, deps) }),
+    'device.rotate': async ({ device, token_digest }) => {
+      await store.devices.rotate(device, token_digest);
+      return { ok: true };
+    },
+  });
+}

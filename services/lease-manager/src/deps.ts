@@ -1,0 +1,18 @@
+import type { Bus } from '@culvert/bus';
+import type { Limits } from '@culvert/contracts';
+import type { LeaseStore } from '@culvert/lease-store';
+import type { Logger } from '@culvert/service-kit';
+import type { ManagerMetrics } from './metrics.ts';
+import type { Tellers } from './tell.ts';
+
+/** What the lives of this service need of their surroundings. */
+export interface ManagerDeps {
+  store: LeaseStore;
+  bus: Bus;
+  limits: Limits;
+  log: Logger;
+  metrics: ManagerMetrics;
+  tellers: Tellers;
+  /** Host names of devices stand below it. */
+  domain: string;
+}

@@ -1,0 +1,46 @@
+import { LeaseStore } from '@culvert/lease-store';
+import { InstanceRegistration, runService, setting } from '@culvert/service-kit';
+import { serveCommands } from './commands.ts';
+import type { ManagerDeps } from './deps.ts';
+import { createMetrics } from './metrics.ts';
+import { Relay } from './relay.ts';
+import { Sweeper } from './sweep.ts';
+import { Tellers } from './tell.ts';
+
+const SERVICE = 'lease-manager';
+const VERSION = '0.1.0';
+
+await runService({
+  name: SERVICE,
+  settings: { CULVERT_DOMAIN: { read: setting.domain(), fallback: 'culvert.localhost' } },
+  check: (_values, limits) =>
+    limits.PROBE_MS < limits.ACQUIRE_MS && limits.ACQUIRE_MS <= limits.TENURE_CONFIRM_MS
+      ? []
+      : [
+          `CULVERT_LIMIT_ACQUIRE_MS is ${limits.ACQUIRE_MS}; expected more than CULVERT_LIMIT_PROBE_MS, ${limits.PROBE_MS}, ` +
+            `and at most CULVERT_LIMIT_TENURE_CONFIRM_MS, ${limits.TENURE_CONFIRM_MS}`,
+        ],
+  async start({ id, config, limits, log, redis, bus, health, onStop }) {
+    const store = new LeaseStore(redis, limits);
+    const tellers = new Tellers(store, bus, log);
+    onStop('tellers', () => tellers.stop());
+    const metrics = createMetrics(health.registry, { outbox: () => store.outbox.length(), telling: () => tellers.size });
+    const deps: ManagerDeps = { store, bus, limits, log, metrics, tellers, domain: config.CULVERT_DOMAIN };
+
+    const sweeper = new Sweeper(deps);
+    await sweeper.start();
+    onStop('sweeper', () => sweeper.stop());
+
+    const reader = redis.duplicate({ enableAutoPipelining: false });
+    reader.on('error', () => {}); // the relay reports what its commands fail with
+    await reader.connect();
+    const relay = new Relay(deps, reader);
+    relay.start();
+    onStop('relay', () => relay.stop());
+
+    await serveCommands(VERSION, deps);
+    const registration = new InstanceRegistration(redis, limits, log, { id, service: SERVICE, address: '' });
+    await registration.start();
+    onStop('registration', () => registration.stop());
+  },
+});

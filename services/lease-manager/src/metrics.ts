@@ -1,0 +1,56 @@
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+
+export interface ManagerMetrics {
+  /** Outcome: the reason of the connection, or the code of the refusal. */
+  acquires: Counter<'outcome'>;
+  acquireSeconds: Histogram;
+  /** Transition: grace, expired, extended, abandoned or ingress_gone. */
+  swept: Counter<'transition'>;
+  relayed: Counter;
+  relayActive: Gauge;
+}
+
+export function createMetrics(
+  registry: Registry,
+  gauges: { outbox: () => Promise<number>; telling: () => number },
+): ManagerMetrics {
+  const registers = [registry];
+  new Gauge({
+    name: 'culvert_outbox_entries',
+    help: 'Events that wait for their relay to NATS',
+    registers,
+    async collect() {
+      this.set(await gauges.outbox().catch(() => Number.NaN));
+    },
+  });
+  new Gauge({
+    name: 'culvert_listeners_untold',
+    help: 'Leases whose listener has not acknowledged the newest state',
+    registers,
+    collect() {
+      this.set(gauges.telling());
+    },
+  });
+  return {
+    acquires: new Counter({
+      name: 'culvert_lease_acquires_total',
+      help: 'Acquires; outcome is connected, resumed, moved, taken_over, or the code of the refusal',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    acquireSeconds: new Histogram({
+      name: 'culvert_lease_acquire_seconds',
+      help: 'Time of an acquire, refused ones included',
+      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8],
+      registers,
+    }),
+    swept: new Counter({
+      name: 'culvert_lease_swept_total',
+      help: 'Transitions that were due',
+      labelNames: ['transition'],
+      registers,
+    }),
+    relayed: new Counter({ name: 'culvert_events_relayed_total', help: 'Events written to the stream', registers }),
+    relayActive: new Gauge({ name: 'culvert_relay_active', help: '1 in the instance that relays the outbox', registers }),
+  };
+}
