@@ -1,6 +1,5 @@
 import type { Limits } from '@culvert/contracts';
-import { type InstanceRegistration, type Logger, listInstances } from '@culvert/service-kit';
-import type { Redis } from 'ioredis';
+import { type InstanceRegistration, type Logger, listInstances, type ServiceContext } from '@culvert/service-kit';
 import type { Connections } from './connections.ts';
 
 /** Devices are asked to move at this pace, so that the other instances are not stormed. */
@@ -14,7 +13,7 @@ const POLL_MS = 50;
  */
 export async function windDown(deps: {
   registration: InstanceRegistration;
-  redis: Redis;
+  redis: ServiceContext<Record<never, never>>['redis'];
   connections: Connections;
   limits: Limits;
   log: Logger;
