@@ -1,0 +1,66 @@
+import type { Socket } from 'node:net';
+import { CulvertError, type RefusedCode, TRANSFER_PATH, type VisitorOutcome } from '@culvert/contracts';
+import { connectLocal, dialTransfer, outcomeOf, type Transfer } from '@culvert/relay';
+import type { DialMessage } from '@culvert/wire';
+import { targetOf } from './address.ts';
+import type { Control } from './control.ts';
+import type { TransferEvent } from './events.ts';
+import type { Mapping } from './mapping.ts';
+import type { Settings } from './options.ts';
+
+/** A visitor that is over; the WebSocket may still be closing. */
+export interface Served {
+  event: TransferEvent;
+  gone: Promise<void>;
+}
+
+/**
+ * One visitor, from the dial to the end:
+ *
+ *   dialled --target connected--> opening --transfer connected--> spliced --both directions ended--> closed
+ *      \--refused, silent: told      \--the server does not know it any more, abort-----------------> closed
+ *
+ * The target comes first, so that its failure reaches the visitor as what it is, before anything looks connected. What
+ * either side says early is left unread in its socket until both are there.
+ */
+export async function serveTransfer(
+  dial: DialMessage,
+  mapping: Mapping,
+  control: Control,
+  settings: Settings,
+  signal: AbortSignal,
+): Promise<Served> {
+  const totals = { toDevice: 0, toVisitor: 0 };
+  const over = (outcome: VisitorOutcome, gone = Promise.resolve()): Served => ({
+    event: { id: dial.id, port: dial.port, outcome, ...totals },
+    gone,
+  });
+  if (!dial.path.startsWith(`${TRANSFER_PATH}/`)) return over('protocol_error');
+  let local: Socket;
+  try {
+    local = await connectLocal({ ...mapping.target, timeoutMs: settings.limits.LOCAL_CONNECT_MS, signal });
+  } catch (err) {
+    if (signal.aborted) return over('wind_down');
+    const code: RefusedCode = err instanceof CulvertError && err.code === 'local_timeout' ? 'local_timeout' : 'local_refused';
+    control.refuse(dial.id, code);
+    return over(code);
+  }
+  const { promise: gone, resolve: onGone } = Promise.withResolvers<void>();
+  let transfer: Transfer;
+  try {
+    const target = targetOf(settings, control.server, dial.path, control.token, signal);
+    transfer = await dialTransfer(target, { limits: settings.limits, onGone: () => onGone() });
+  } catch (err) {
+    local.resetAndDestroy();
+    return over(outcomeOfFailure(err, signal));
+  }
+  const { outcome, ...bytes } = await transfer.splice(local, { signal });
+  Object.assign(totals, bytes);
+  return over(outcome, gone);
+}
+
+function outcomeOfFailure(err: unknown, signal: AbortSignal): VisitorOutcome {
+  if (signal.aborted) return 'wind_down';
+  if (!(err instanceof CulvertError)) return 'internal';
+  return err.code === 'not_found' ? 'visitor_gone' : outcomeOf(err.code);
+}
