@@ -23,8 +23,8 @@ export function openTunnel(proxy: URL, host: string, port: number, signal: Abort
     const authority = `${host.includes(':') ? `[${host}]` : host}:${port}`;
     socket.write(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n${credentials(proxy)}\r\n`);
   };
-  const onData = (chunk: Buffer): void => {
-    answer = Buffer.concat([answer, chunk]);
+  const onReadable = (): void => {
+    answer = Buffer.concat([answer, (socket.read() as Buffer | null) ?? Buffer.alloc(0)]);
     const end = answer.indexOf('\r\n\r\n');
     if (end < 0 && answer.length <= DEFAULT_LIMITS.HANDSHAKE_BYTES) return;
     const fault = faultOf(end < 0 ? '' : answer.toString('latin1', 0, 64));
@@ -32,8 +32,7 @@ export function openTunnel(proxy: URL, host: string, port: number, signal: Abort
       fail(new CulvertError('unavailable', `${where} ${fault}`));
       return;
     }
-    socket.pause();
-    socket.off('data', onData);
+    socket.off('readable', onReadable);
     if (answer.length > end + 4) socket.unshift(answer.subarray(end + 4));
     resolve(socket);
   };
@@ -42,10 +41,10 @@ export function openTunnel(proxy: URL, host: string, port: number, signal: Abort
 
   if (signal.aborted) onAbort();
   signal.addEventListener('abort', onAbort, { once: true });
-  socket.once('connect', onConnect).on('data', onData).once('end', onEnd).on('error', onError);
+  socket.once('connect', onConnect).on('readable', onReadable).once('end', onEnd).on('error', onError);
   return promise.finally(() => {
     signal.removeEventListener('abort', onAbort);
-    socket.off('data', onData).off('end', onEnd);
+    socket.off('readable', onReadable).off('end', onEnd);
   });
 }
 

@@ -27,13 +27,16 @@ export class Peer {
   received = Buffer.alloc(0);
   ended = false;
   closed: { code: number; reason: string } | undefined;
+  #sentEnd = false;
 
   constructor(socket: WebSocket) {
     this.socket = socket;
     socket.on('message', (data: Buffer, isBinary) => {
       if (!isBinary) return;
-      if (data.length === 0) this.ended = true;
-      else this.received = Buffer.concat([this.received, data]);
+      if (data.length === 0) {
+        this.ended = true;
+        this.#closeAfterBoth();
+      } else this.received = Buffer.concat([this.received, data]);
     });
     socket.on('error', () => {});
     socket.on('close', (code, reason) => {
@@ -47,7 +50,14 @@ export class Peer {
 
   /** END of the visitor's direction. */
   end(): void {
+    this.#sentEnd = true;
     this.socket.send(Buffer.alloc(0), { binary: true });
+    this.#closeAfterBoth();
+  }
+
+  /** It is the server that closes. */
+  #closeAfterBoth(): void {
+    if (this.ended && this.#sentEnd) this.socket.close(1000);
   }
 }
 
@@ -65,6 +75,7 @@ export class TestControl extends EventEmitter {
     this.handshake = handshake;
     const list = parsePortList(handshake.query.get('ports') ?? '');
     this.ports = list.ok ? list.ports : [];
+    this.setMaxListeners(0); // one a dial
     socket.on('message', (data: Buffer) => {
       const message = JSON.parse(data.toString()) as Record<string, unknown>;
       this.messages.push(message);

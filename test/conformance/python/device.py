@@ -210,8 +210,7 @@ class Transfer:
         try:
             self.pump_to_device()
             up.join()
-            self.websocket.send_close(1000)
-            self.websocket.sock.settimeout(CLOSE_S)
+            self.websocket.sock.settimeout(CLOSE_S)  # it is the server that closes
             while True:
                 self.websocket.receive()
         except Closed as closed:
