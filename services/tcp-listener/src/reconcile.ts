@@ -10,9 +10,12 @@ const AT_ONCE = 64;
 const RETRY_MS = 500;
 const RETRY_MAX_MS = 5_000;
 
+/** Heals what no lost command explains, such as two lease-managers whose news overtook each other. */
+const EVERY_MS = 60_000;
+
 /**
- * Makes the ports of this listener those that the store says it has: at start, and after any time in which commands may
- * have been lost. Only what differs changes.
+ * Makes the ports of this listener those that the store says it has: at start, after any time in which commands may have
+ * been lost, and every minute. Only what differs changes.
  */
 export class Reconciler {
   readonly #id: string;
@@ -24,12 +27,14 @@ export class Reconciler {
   #stopped = false;
   /** Whether it has ever been done. */
   done = false;
+  readonly #timer: NodeJS.Timeout;
 
   constructor(id: string, bus: Pick<Bus, 'request'>, tenures: Tenures, log: Logger) {
     this.#id = id;
     this.#bus = bus;
     this.#tenures = tenures;
     this.#log = log;
+    this.#timer = setInterval(() => void this.run(), EVERY_MS);
   }
 
   /** Tries until it has worked. Asked for during a run, it runs once more. */
@@ -43,6 +48,7 @@ export class Reconciler {
 
   stop(): void {
     this.#stopped = true;
+    clearInterval(this.#timer);
   }
 
   async #run(): Promise<void> {
@@ -76,7 +82,7 @@ export class Reconciler {
       });
       if (!reply.ok) throw new CulvertError('unavailable', `lease.list: ${reply.message}`);
       for (const { lease } of reply.leases) listed.add(lease.device);
-      failed.push(...(await this.#bindAll(reply.leases)));
+      failed.push(...(await this.#bindAll(reply.leases, mark)));
       cursor = reply.cursor;
     } while (cursor !== null && !this.#stopped);
     let unbound = 0;
@@ -86,32 +92,34 @@ export class Reconciler {
       unbound += 1;
     }
     const ms = Math.round(performance.now() - startedAt);
-    this.#log.info({ event: 'reconcile.done', leases: listed.size, unbound, failed, ms });
+    const fields = { event: 'reconcile.done', leases: listed.size, unbound, failed, ms };
+    if (!this.done || unbound > 0 || failed.length > 0) this.#log.info(fields);
+    else this.#log.debug(fields);
   }
 
   /** Answers the devices whose ports are not to be had. Their ports stay theirs; the log says so, and the rest goes on. */
-  async #bindAll(leases: Listed[]): Promise<string[]> {
+  async #bindAll(leases: Listed[], mark: number): Promise<string[]> {
     const queue = [...leases];
     const failed: string[] = [];
     const work = async (): Promise<void> => {
       for (let next = queue.pop(); next !== undefined && !this.#stopped; next = queue.pop()) {
-        if (!(await this.#bind(next))) failed.push(next.lease.device);
+        if (!(await this.#bind(next, mark))) failed.push(next.lease.device);
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, work));
     return failed;
   }
 
-  async #bind({ lease, token_digest }: Listed): Promise<boolean> {
+  async #bind({ lease, token_digest }: Listed, mark: number): Promise<boolean> {
     const { device, epoch, rev, state, since, ingress, endpoints, warm, transfers, max_frame } = lease;
     try {
-      const reply = await this.#tenures.bind({
+      const tenure = {
         ...{ device, epoch, rev, state, since, ingress, warm, transfers, max_frame },
         ports: endpoints,
         token_digests: token_digest === null ? [] : [token_digest],
-        mode: 'carry',
-      });
-      return reply.ok;
+        mode: 'carry' as const,
+      };
+      return (await this.#tenures.bindUnlessChanged(tenure, mark)).ok;
     } catch (error) {
       if (error instanceof CulvertError && error.code === 'lease_lost') return true; // a newer bind has overtaken the list
       throw error;

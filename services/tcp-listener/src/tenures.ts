@@ -4,8 +4,8 @@ import type { Logger } from '@culvert/service-kit';
 import { Device, type Tenure } from './device.ts';
 import type { PublicPorts } from './public-ports.ts';
 
-/** Epochs of unbound devices, so that a late bind of a tenure that is over opens nothing. The oldest are forgotten. */
-const TOMBSTONES = 20_000;
+/** Devices of which it is known when they changed last. The longest unchanged are forgotten. */
+const CHANGES_KEPT = 100_000;
 
 /**
  * Which device has which public ports here. Level-triggered: the highest (epoch, rev) wins, whatever the order of
@@ -16,9 +16,8 @@ export class Tenures {
   readonly #log: Logger;
   readonly #devices = new Map<string, Device>();
   readonly #owners = new Map<number, Device>();
-  readonly #tombstones = new Map<string, number>();
   readonly #turns = new Map<string, Promise<unknown>>();
-  /** Counts binds, to tell whether one came during a reconciliation. */
+  /** When each device was bound or unbound last, by a clock that counts changes. In that order. */
   readonly #changedAt = new Map<string, number>();
   #clock = 0;
 
@@ -41,16 +40,19 @@ export class Tenures {
     return device === undefined || endpoint === undefined ? undefined : { device, endpoint };
   }
 
-  /** A mark in time for `boundSince`. */
+  /** A mark in time: what changed later is newer than a list that was asked for after it. */
   now(): number {
     return this.#clock;
   }
 
+  /** As `bind`, unless the device was bound or unbound after the mark: then the list is old news. */
+  bindUnlessChanged(tenure: Tenure, mark: number): Promise<CommandReply<'listener.bind'>> {
+    return this.#inTurn(tenure.device, async () => (this.#changedSince(tenure.device, mark) ? { ok: true } : this.#bind(tenure)));
+  }
+
   /** Devices that are bound, and were not changed after the mark. */
   boundBefore(mark: number): Device[] {
-    return [...this.#devices.values()].filter(
-      (device) => device.tenure !== undefined && (this.#changedAt.get(device.name) ?? 0) <= mark,
-    );
+    return [...this.#devices.values()].filter((device) => device.tenure !== undefined && !this.#changedSince(device.name, mark));
   }
 
   /**
@@ -62,13 +64,16 @@ export class Tenures {
     return this.#inTurn(tenure.device, () => this.#bind(tenure));
   }
 
-  /** Closes the ports of that epoch or an older one; waiting visitors are told that the device is offline. */
+  /**
+   * Closes the ports of that epoch or an older one; waiting visitors are told that the device is offline. An older epoch
+   * may be bound afterwards: a tenure that was never confirmed gives way to the one before it.
+   */
   unbind(name: string, epoch: number): Promise<void> {
     return this.#inTurn(name, async () => {
       const device = this.#devices.get(name);
       const present = device?.tenure?.epoch;
       if (present !== undefined && present > epoch) throw staleEpoch(epoch, present);
-      this.#bury(name, epoch);
+      this.#noteChange(name);
       if (device === undefined) return;
       for (const endpoint of device.tenure?.ports ?? []) this.#closePort(device, endpoint.public_port);
       device.change(undefined);
@@ -81,14 +86,11 @@ export class Tenures {
   forgetIfEmpty(device: Device): void {
     if (device.tenure !== undefined || device.visitors.size > 0 || this.#devices.get(device.name) !== device) return;
     this.#devices.delete(device.name);
-    this.#changedAt.delete(device.name);
   }
 
   async #bind(tenure: Tenure): Promise<CommandReply<'listener.bind'>> {
     const { device: name, epoch, rev, state } = tenure;
     const known = this.#devices.get(name);
-    const buried = this.#tombstones.get(name) ?? -1;
-    if (epoch < buried) throw staleEpoch(epoch, buried);
     const present = known?.tenure;
     if (present !== undefined && (epoch < present.epoch || (epoch === present.epoch && rev < present.rev))) {
       throw staleEpoch(epoch, present.epoch);
@@ -104,9 +106,7 @@ export class Tenures {
     for (const { public_port } of present?.ports ?? []) if (!wanted.has(public_port)) this.#closePort(device, public_port);
     for (const port of wanted) this.#owners.set(port, device);
     this.#devices.set(name, device);
-    this.#tombstones.delete(name);
-    this.#clock += 1;
-    this.#changedAt.set(name, this.#clock);
+    this.#noteChange(name);
     device.change(tenure);
     this.#log.debug({ event: 'tenure.bound', device: name, epoch, rev, state, ports: [...wanted] });
     return { ok: true };
@@ -144,11 +144,16 @@ export class Tenures {
     this.#ports.close(port);
   }
 
-  #bury(name: string, epoch: number): void {
-    this.#tombstones.delete(name);
-    this.#tombstones.set(name, epoch);
-    const oldest = this.#tombstones.size > TOMBSTONES ? this.#tombstones.keys().next().value : undefined;
-    if (oldest !== undefined) this.#tombstones.delete(oldest);
+  #changedSince(name: string, mark: number): boolean {
+    return (this.#changedAt.get(name) ?? 0) > mark;
+  }
+
+  #noteChange(name: string): void {
+    this.#clock += 1;
+    this.#changedAt.delete(name);
+    this.#changedAt.set(name, this.#clock);
+    const oldest = this.#changedAt.size > CHANGES_KEPT ? this.#changedAt.keys().next().value : undefined;
+    if (oldest !== undefined) this.#changedAt.delete(oldest);
   }
 
   async #inTurn<T>(name: string, change: () => Promise<T>): Promise<T> {

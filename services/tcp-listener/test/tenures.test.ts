@@ -51,7 +51,17 @@ it('the highest epoch and revision wins, and commands of older ones are refused'
   expect(await world.bus.requestOf(LISTENER, 'listener.unbind', { device, epoch: epoch - 1 })).toMatchObject(stale);
   expect(await world.bus.requestOf(LISTENER, 'listener.unbind', { device, epoch })).toEqual({ ok: true });
   expect(await refused(tenure.tcp)).toBe('ECONNREFUSED');
-  expect(await world.bind({ ...tenure, epoch: epoch - 1 })).toMatchObject(stale);
+});
+
+it('the tenure before one that was never confirmed is bound again', async () => {
+  const tenure = await world.bound('quinn', { state: 'grace' });
+  const { device } = tenure;
+  const epoch = world.nextEpoch();
+  expect(await world.bind({ ...tenure, epoch, rev: 0, state: 'held' })).toEqual({ ok: true });
+  expect(await world.bind(tenure)).toMatchObject({ ok: false, code: 'lease_lost' });
+  expect(await world.bus.requestOf(LISTENER, 'listener.unbind', { device, epoch })).toEqual({ ok: true });
+  expect(await world.bind(tenure)).toEqual({ ok: true });
+  expect(await refused(tenure.tcp)).toBe('ECONNRESET');
 });
 
 it('a new list of ports closes those that are missing and keeps those that are equal', async () => {
