@@ -162,6 +162,8 @@ export async function startStack(env: Record<string, string> = {}): Promise<Runn
     ...env,
     CULVERT_STATE_DIR: stateDir,
   };
+  // That of a killed stack must not be taken for this one's.
+  rmSync(join(stateDir, 'stack.json'), { force: true });
   const child = spawn(process.execPath, [MAIN], {
     env: { ...clean, ...settings },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],

@@ -27,6 +27,8 @@ const STAGE_OF: Readonly<Record<ServiceName, number>> = {
   admin: STAGE.control,
 };
 
+const FIRST: ReadonlySet<ServiceName> = new Set(['lease-manager', 'tcp-listener']);
+
 const serviceEntry = (name: string): string => fileURLToPath(new URL(`../../../services/${name}/src/main.ts`, import.meta.url));
 
 /** A local stack: Redis, NATS, nginx, every service and the demo device, each supervised. */
@@ -110,7 +112,11 @@ export class Stack {
       env: { ...env, ...limitsEnv(this.#settings), ...edge.env },
       stage: STAGE.control,
     });
-    await Promise.all([nginxChild.start(), ...this.#services.map(({ child }) => child.start())]);
+    // The allocator learns of listeners when it starts: with them there first, the first device finds ports at once.
+    const first = this.#services.filter(({ name }) => FIRST.has(name));
+    await Promise.all(first.map(({ child }) => child.start()));
+    const others = this.#services.filter(({ name }) => !FIRST.has(name));
+    await Promise.all([nginxChild.start(), ...others.map(({ child }) => child.start())]);
     this.#say(`the edge and ${this.#services.length} services are ready`);
 
     const edgeUrl = `http://127.0.0.1:${port}`;
