@@ -61,7 +61,7 @@ export function maskWords(bytes: Uint8Array, from: number, to: number, mask: Uin
   for (let i = 0; i < 4; i++) key[i] = mask[(start - from + i) & 3] as number;
   const word = new Uint32Array(key.buffer)[0] as number; // same byte order as the view below, whatever the machine's is
   const count = (to - start) >> 2;
-  const words = new Uint32Array(bytes.buffer, bytes.byteOffset + start, count);
+  const words = count === 0 ? [] : new Uint32Array(bytes.buffer, bytes.byteOffset + start, count);
   for (let i = 0; i < count; i++) words[i] = (words[i] as number) ^ word;
   for (let i = start + count * 4; i < to; i++) bytes[i] = (bytes[i] as number) ^ (mask[(i - from) & 3] as number);
 }

@@ -1,0 +1,54 @@
+import { CulvertError } from '@culvert/contracts';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { decodeMessage, encodeMessage } from '../src/index.ts';
+
+describe('messages', () => {
+  it('come back as they were sent', () => {
+    const dial = { type: 'dial', id: 'a', port: 22, path: '/v1/transfer/l/a', visitor: '[::1]:9' } as const;
+    expect(decodeMessage(encodeMessage(dial))).toEqual(dial);
+  });
+
+  it('that are faulty say which field is wrong and what would be right', () => {
+    expect(decodeMessage('{"type":"dial","id":"a","port":70000,"path":"/x","visitor":""}')).toEqual({
+      type: 'fault',
+      fault: 'field port of message dial is 70000; expected an integer from 1 to 65535',
+    });
+    expect(decodeMessage('{"type":"idle"}')).toEqual({
+      type: 'fault',
+      fault: 'message idle lacks field id; expected 1 to 64 characters of A-Z a-z 0-9 _ -',
+    });
+  });
+
+  it('over 1,024 bytes, or that the peer would call faulty, are not written', () => {
+    expect(() => encodeMessage({ type: 'bye', code: 'bye', message: 'ä'.repeat(512) })).toThrow(
+      /has \d+ bytes; expected at most 1024/,
+    );
+    expect(() => encodeMessage({ type: 'idle', id: 'no spaces' })).toThrow(CulvertError);
+  });
+
+  it('of any text whatever are judged without an exception', () => {
+    const value = fc.oneof(fc.string(), fc.integer(), fc.boolean(), fc.constant(null), fc.double(), fc.array(fc.nat()));
+    const name = fc.constantFrom('id', 'port', 'path', 'visitor', 'code', 'message', 'url', '__proto__', 'x');
+    const type = fc.constantFrom(
+      'endpoint',
+      'ready',
+      'dial',
+      'refused',
+      'wind_down',
+      'bye',
+      'assign',
+      'accepted',
+      'idle',
+      'toString',
+    );
+    const object = fc.tuple(type, fc.dictionary(name, value)).map(([kind, fields]) => JSON.stringify({ ...fields, type: kind }));
+    fc.assert(
+      fc.property(fc.oneof(object, fc.string(), fc.json()), (text) => {
+        const decoded = decodeMessage(text);
+        if (decoded.type === 'fault') expect(decoded.fault).toMatch(/expected/);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+});
