@@ -61,11 +61,12 @@ export class Stack {
     for (const [name, value] of Object.entries(limits)) this.#env[`CULVERT_LIMIT_${name}`] = String(value);
   }
 
-  static async start(limits: Record<string, number> = {}): Promise<Stack> {
+  /** @param commandMs How long the test itself waits for the reply to a command. */
+  static async start(limits: Record<string, number> = {}, commandMs = 10_000): Promise<Stack> {
     const [redisServer, natsServer] = await Promise.all([startRedis(), startNats()]);
     const redis = new Redis(redisServer.url);
     redis.on('error', () => {});
-    const bus = await Bus.connect({ url: natsServer.url, name: 'test', service: 'test', log, commandMs: 10_000 });
+    const bus = await Bus.connect({ url: natsServer.url, name: 'test', service: 'test', log, commandMs });
     return new Stack(redisServer, natsServer, redis, bus, limits);
   }
 

@@ -1,0 +1,293 @@
+import type { DisconnectReason, Endpoint, LeaseState } from '@culvert/contracts';
+import { expect } from 'vitest';
+import { keys, type OutboxEntry } from '../src/index.ts';
+import { LISTENER, type StoreFixture, tenure } from './fixture.ts';
+
+export const RANGE = [30_000, 30_005] as const;
+export const DEVICES = ['d0', 'd1', 'd2'] as const;
+export const ACTORS = ['a', 'b'] as const;
+type Device = (typeof DEVICES)[number];
+type Actor = (typeof ACTORS)[number];
+
+/** One step of one actor. An actor that crashes between two steps is one whose next step never comes. */
+export type Step =
+  | { do: 'begin'; actor: Actor; device: Device; boot: string; mayBeHeld: boolean; stale: boolean }
+  | { do: 'reserve'; actor: Actor; device: Device; count: number; unusable: boolean }
+  | { do: 'confirm'; actor: Actor; device: Device; keep: boolean }
+  | { do: 'abandon'; actor: Actor; device: Device }
+  | { do: 'release'; actor: Actor; device: Device; reason: DisconnectReason }
+  | { do: 'advance'; device: Device; timePasses: boolean }
+  | { do: 'give up waiting'; device: Device }
+  | { do: 'revoke'; device: Device }
+  | { do: 'cool down' };
+
+interface ModelLease {
+  state: LeaseState;
+  epoch: number;
+  control: string;
+  boot: string;
+  endpoints: Endpoint[];
+}
+interface ModelPending {
+  epoch: number;
+  boot: string;
+  patient: boolean;
+  ports: number[];
+}
+interface ModelDevice {
+  lease: ModelLease | undefined;
+  pending: ModelPending | undefined;
+  lastEpoch: number;
+  tokens: number;
+}
+
+/** The simple truth that the store is compared with after every step. */
+export class World {
+  readonly #f: StoreFixture;
+  readonly #devices = new Map<Device, ModelDevice>();
+  readonly #cooling = new Set<number>();
+  /** What an actor remembers of its newest tenure of a device, however stale. */
+  readonly #memory = new Map<string, { epoch: number; boot: string; control: string; ports: number[] }>();
+
+  constructor(fixture: StoreFixture) {
+    this.#f = fixture;
+  }
+
+  async start(): Promise<void> {
+    await this.#f.reset();
+    await this.#f.store.ports.register(LISTENER, RANGE);
+    for (const device of DEVICES) {
+      this.#devices.set(device, { lease: undefined, pending: undefined, lastEpoch: 0, tokens: 0 });
+      await this.#f.store.devices.add(device, this.#digest(device));
+    }
+  }
+
+  #of(device: Device): ModelDevice {
+    const found = this.#devices.get(device);
+    if (found === undefined) throw new Error(device);
+    return found;
+  }
+
+  #digest(device: Device): string {
+    return Buffer.from(`${device}.${this.#of(device).tokens}`)
+      .toString('hex')
+      .padEnd(64, '0');
+  }
+
+  #free(): number {
+    const used = [...this.#devices.values()].flatMap(({ lease, pending }) => [
+      ...(lease?.endpoints.map((one) => one.public_port) ?? []),
+      ...(pending?.ports ?? []),
+    ]);
+    return RANGE[1] - RANGE[0] + 1 - this.#cooling.size - used.length;
+  }
+
+  async run(step: Step): Promise<void> {
+    switch (step.do) {
+      case 'begin':
+        return this.#begin(step);
+      case 'reserve':
+        return this.#reserve(step);
+      case 'confirm':
+        return this.#confirm(step);
+      case 'abandon':
+        return this.#abandon(step);
+      case 'release':
+        return this.#release(step);
+      case 'advance':
+        return this.#advance(step);
+      case 'give up waiting':
+        return this.#giveUpWaiting(step);
+      case 'revoke':
+        return this.#revoke(step);
+      case 'cool down':
+        for (const port of this.#cooling) await this.#f.redis.zadd(keys.freePorts(LISTENER), 0, String(port));
+        this.#cooling.clear();
+    }
+  }
+
+  async #begin({ actor, device, boot, mayBeHeld, stale }: Step & { do: 'begin' }): Promise<void> {
+    const model = this.#of(device);
+    const control = `${actor}-${model.lastEpoch}`;
+    const result = await this.#f.store.leases.begin(
+      device,
+      tenure(device, { boot, control, token_digest: this.#digest(device) }),
+      {
+        expectedEpoch: (model.lease?.epoch ?? 0) + (stale ? 1 : 0),
+        mayBeHeld,
+      },
+    );
+    if (stale || (model.lease?.state === 'held' && !mayBeHeld)) return expect(result.verdict).toBe('changed');
+    if (model.pending?.patient && (boot === '' || boot !== model.pending.boot)) return expect(result.verdict).toBe('busy');
+    if (result.verdict !== 'ok') throw new Error(`begin: ${result.verdict}`);
+    expect(result.epoch).toBeGreaterThan(model.lastEpoch);
+    model.lastEpoch = result.epoch;
+    model.pending = { epoch: result.epoch, boot, patient: true, ports: [] };
+    this.#memory.set(actor + device, { epoch: result.epoch, boot, control, ports: [] });
+  }
+
+  async #reserve({ actor, device, count, unusable }: Step & { do: 'reserve' }): Promise<void> {
+    const mine = this.#memory.get(actor + device);
+    if (mine === undefined) return;
+    const { pending } = this.#of(device);
+    const aside = unusable ? mine.ports.slice(0, 1) : [];
+    const request = { device, epoch: mine.epoch, listener: LISTENER, range: RANGE, count, unusable: aside };
+    const result = await this.#f.store.ports.reserve(request);
+    if (pending?.epoch !== mine.epoch) return expect(result.verdict).toBe('stale');
+    for (const port of aside) this.#cooling.add(port);
+    pending.ports = pending.ports.filter((port) => !aside.includes(port));
+    mine.ports = mine.ports.filter((port) => !aside.includes(port));
+    const free = this.#free();
+    if (free < count) return expect(result).toEqual({ verdict: 'exhausted', free });
+    if (result.verdict !== 'ok') throw new Error(`reserve: ${result.verdict} with ${free} free`);
+    pending.ports.push(...result.ports);
+    mine.ports.push(...result.ports);
+  }
+
+  async #confirm({ actor, device, keep }: Step & { do: 'confirm' }): Promise<void> {
+    const mine = this.#memory.get(actor + device);
+    const model = this.#of(device);
+    if (mine === undefined) return;
+    const kept = keep ? (model.lease?.endpoints ?? []) : [];
+    const fresh = mine.ports.map((public_port, i): Endpoint => {
+      const port = 1 + i + 100 * (model.lastEpoch % 300);
+      if (i % 2 === 1) return { port, scheme: 'tcp', public_port };
+      return { port, scheme: 'http', public_port, host: `${device}-${mine.epoch}-${i}.culvert.localhost` };
+    });
+    const endpoints = [...kept, ...fresh];
+    if (endpoints.length === 0) return;
+    const { epoch } = mine;
+    const result = await this.#f.store.leases.confirm(device, { epoch, listener: LISTENER, endpoints, routeHost: '127.0.0.1' });
+    if (model.pending?.epoch !== epoch) return expect(result.verdict).toBe('stale');
+    const former = model.lease;
+    const same = mine.boot !== '' && mine.boot === former?.boot;
+    const held = same ? 'moved' : 'taken_over';
+    const reason = former === undefined ? 'connected' : former.state === 'held' ? held : 'resumed';
+    expect(result).toMatchObject({ verdict: 'ok', reason });
+    if (!keep) for (const one of former?.endpoints ?? []) this.#cooling.add(one.public_port);
+    model.lease = { state: 'held', epoch, control: mine.control, boot: mine.boot, endpoints };
+    model.pending = undefined;
+    mine.ports = [];
+  }
+
+  async #abandon({ actor, device }: Step & { do: 'abandon' }): Promise<void> {
+    const mine = this.#memory.get(actor + device);
+    if (mine === undefined) return;
+    const model = this.#of(device);
+    const given = await this.#f.store.leases.abandon(device, mine.epoch);
+    expect(given).toBe(model.pending?.epoch === mine.epoch);
+    if (given) model.pending = undefined;
+  }
+
+  async #release({ actor, device, reason }: Step & { do: 'release' }): Promise<void> {
+    const mine = this.#memory.get(actor + device);
+    if (mine === undefined) return;
+    const { lease } = this.#of(device);
+    const result = await this.#f.store.leases.release(device, mine.epoch, mine.control, reason);
+    if (lease?.epoch !== mine.epoch) return expect(result.verdict).toBe('stale');
+    if (lease.state === 'held') lease.state = reason === 'bye' ? 'grace' : 'reconnecting';
+    expect(result.verdict === 'stale' ? undefined : result.state).toBe(lease.state);
+  }
+
+  async #advance({ device, timePasses }: Step & { do: 'advance' }): Promise<void> {
+    const model = this.#of(device);
+    if (timePasses) await this.#makeDue(device);
+    const { step, abandoned } = await this.#f.store.leases.advance(device);
+    if (!timePasses) return expect({ step, abandoned }).toEqual({ step: 'none', abandoned: 0 });
+    expect(abandoned).toBe(model.pending?.epoch ?? 0);
+    model.pending = undefined;
+    if (model.lease?.state === 'reconnecting') {
+      expect(step).toBe('grace');
+      model.lease.state = 'grace';
+    } else if (model.lease?.state === 'grace') {
+      expect(step).toBe('expired');
+      this.#end(model);
+    } else expect(step).toBe('none');
+  }
+
+  /** Moves what the clock would bring into the past, for the server's own clock cannot be turned. */
+  async #makeDue(device: Device): Promise<void> {
+    const key = keys.lease(device);
+    const [due, pending] = await this.#f.redis.hmget(key, 'due', 'pending');
+    if (due) await this.#f.redis.hset(key, 'due', '1');
+    if (pending) await this.#f.redis.hset(key, 'pending', JSON.stringify({ ...JSON.parse(pending), due: 1 }));
+  }
+
+  async #giveUpWaiting({ device }: Step & { do: 'give up waiting' }): Promise<void> {
+    const { pending } = this.#of(device);
+    if (pending === undefined) return;
+    const text = await this.#f.redis.hget(keys.lease(device), 'pending');
+    await this.#f.redis.hset(keys.lease(device), 'pending', JSON.stringify({ ...JSON.parse(text ?? '{}'), since: 1 }));
+    pending.patient = false;
+  }
+
+  async #revoke({ device }: Step & { do: 'revoke' }): Promise<void> {
+    const model = this.#of(device);
+    expect(await this.#f.store.leases.revoke(device)).not.toBeNull();
+    this.#end(model);
+    model.pending = undefined;
+    model.tokens += 1;
+    await this.#f.store.devices.add(device, this.#digest(device));
+  }
+
+  #end(model: ModelDevice): void {
+    for (const one of model.lease?.endpoints ?? []) this.#cooling.add(one.public_port);
+    model.lease = undefined;
+  }
+
+  /** Store and model agree in every lease, port and route. */
+  async check(): Promise<void> {
+    const { redis, store } = this.#f;
+    const held: Record<string, string> = {};
+    const hosts: string[] = [];
+    for (const [device, { lease, pending }] of this.#devices) {
+      const found = await store.leases.get(device);
+      expect(found.pending?.epoch).toBe(pending?.epoch);
+      if (lease === undefined) expect(found.lease).toBeNull();
+      else expect(found.lease).toMatchObject({ ...lease, device });
+      for (const port of pending?.ports ?? []) held[port] = `${device} ${pending?.epoch}`;
+      for (const { public_port, host } of lease?.endpoints ?? []) {
+        expect(held).not.toHaveProperty(String(public_port)); // no port has two holders
+        held[public_port] = `${device} ${lease?.epoch}`;
+        if (host !== undefined) hosts.push(`route:${host} ${lease?.state} ${device}`);
+      }
+    }
+    expect(await redis.hgetall(keys.heldPorts(LISTENER))).toEqual(held);
+    const free = await redis.zrange(keys.freePorts(LISTENER), '0', '-1');
+    const all = [...free, ...Object.keys(held)].map(Number).sort((a, b) => a - b);
+    expect(all).toEqual(Array.from({ length: RANGE[1] - RANGE[0] + 1 }, (_, i) => RANGE[0] + i)); // none leaks
+    const routes = await redis.keys('route:*');
+    const seen = await Promise.all(routes.map(async (key) => `${key} ${(await redis.hmget(key, 'state', 'device')).join(' ')}`));
+    expect(seen.sort()).toEqual(hosts.sort());
+    const waiting = [...this.#devices].filter(([, { lease, pending }]) => pending || (lease && lease.state !== 'held'));
+    expect((await redis.zrange(keys.due, '0', '-1')).sort()).toEqual(waiting.map(([device]) => device).sort());
+  }
+
+  /** Whoever follows the events alone knows the state of every lease. */
+  async checkEvents(): Promise<void> {
+    const events = await this.#f.events();
+    for (const [device, { lease }] of this.#devices) {
+      const replayed = replay(events.filter(({ subject }) => subject === device));
+      const lost = lease?.state === 'reconnecting' ? 'lost' : lease?.state;
+      expect(replayed).toEqual(lease === undefined ? undefined : { state: lost, epoch: lease.epoch, endpoints: lease.endpoints });
+    }
+  }
+}
+
+function replay(events: OutboxEntry[]): { state: string; epoch: number; endpoints: Endpoint[] } | undefined {
+  let now: { state: string; epoch: number; endpoints: Endpoint[] } | undefined;
+  let last = { epoch: 0, seq: -1 };
+  for (const { type, data } of events) {
+    const { epoch, seq, endpoints } = JSON.parse(data) as { epoch: number; seq: number; endpoints: Endpoint[] };
+    if (epoch === last.epoch) expect(seq).toBe(last.seq + 1);
+    else expect(epoch > last.epoch && seq === 0).toBe(true); // epochs never go down
+    last = { epoch, seq };
+    if (type === 'lease.granted' || type === 'lease.resumed') {
+      expect(now === undefined).toBe(type === 'lease.granted');
+      now = { state: 'held', epoch, endpoints };
+    } else if (type === 'lease.expired') now = undefined;
+    else if (now !== undefined && type === 'device.disconnected') now.state = 'lost';
+    else if (now !== undefined && type === 'lease.grace') now.state = 'grace';
+  }
+  return now;
+}
