@@ -66,6 +66,8 @@ export interface RunningStack {
   /** stack.json as it stands now: pids change when something is restarted. */
   readonly info: StackInfo;
   readonly stateDir: string;
+  /** CULVERT_TCP_PORTS. */
+  readonly tcpPorts: string;
   /** Pid of the stack process itself. */
   readonly pid: number;
   readonly process: ChildProcess;
@@ -219,6 +221,7 @@ export async function startStack(env: Record<string, string> = {}): Promise<Runn
       return readInfo();
     },
     stateDir,
+    tcpPorts: settings.CULVERT_TCP_PORTS,
     pid: child.pid ?? 0,
     process: child,
     output: () => printed,

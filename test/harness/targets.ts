@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import net from 'node:net';
@@ -138,3 +139,26 @@ export const greetFirst = (socket: net.Socket): void => {
   socket.write('220 welcome\r\n');
   socket.pipe(socket);
 };
+
+/**
+ * A port whose connection attempts are never answered: nobody accepts, and the queue of the kernel is full, so that it drops
+ * every further SYN.
+ */
+export async function startSilentTarget(): Promise<Pick<Target, 'port' | 'close'>> {
+  const script =
+    'import socket,time; s=socket.socket(); s.bind(("127.0.0.1",0)); s.listen(0); print(s.getsockname()[1],flush=True); time.sleep(3600)';
+  const child = spawn('python3', ['-c', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const port = await new Promise<number>((resolve, reject) => {
+    child.once('error', reject);
+    child.stdout.once('data', (text: Buffer) => resolve(Number(text)));
+  });
+  const fillers = Array.from({ length: 4 }, () => net.connect(port, '127.0.0.1').on('error', () => {}));
+  await new Promise((done) => fillers[0]?.once('connect', done));
+  return {
+    port,
+    close: async () => {
+      for (const filler of fillers) filler.destroy();
+      child.kill('SIGKILL');
+    },
+  };
+}

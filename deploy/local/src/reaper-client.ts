@@ -10,15 +10,15 @@ const RESTART_MS = 200;
 /** The stack's end of the reaper: tells it every process group, and starts it again should it die. */
 export class Reaper {
   readonly #logPath: string;
-  readonly #files: readonly string[];
+  readonly #files: readonly [stackFile: string, lock: string];
   readonly #groups = new Map<number, number>();
   #process: ChildProcess | undefined;
   #closed = false;
   /** Called when the reaper has another pid. */
   onChange: () => void = () => {};
 
-  /** `files` are removed should the stack be killed. */
-  constructor(logPath: string, files: readonly string[]) {
+  /** `files` are removed should the stack be killed: stack.json at once, the lock when everything is gone. */
+  constructor(logPath: string, files: readonly [stackFile: string, lock: string]) {
     this.#logPath = logPath;
     this.#files = files;
   }

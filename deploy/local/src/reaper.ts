@@ -1,6 +1,7 @@
 /**
  * Process that outlives a killed stack for as long as it takes to end what the stack started: it is told every process group,
- * and once its IPC channel closes it ends them stage by stage, removes stack.json and the lock, and exits.
+ * and once its IPC channel closes it removes stack.json, ends them
+ * stage by stage, removes the lock and exits. Arguments: the paths of stack.json and of the lock.
  */
 import { rmSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -29,7 +30,9 @@ interface Group {
 }
 
 async function reap(groups: ReadonlyMap<number, Group>): Promise<void> {
-  if (groups.size > 0) for (const path of process.argv.slice(2)) rmSync(path, { force: true });
+  if (groups.size === 0) return;
+  const [stackFile, lock] = process.argv.slice(2) as [string, string];
+  rmSync(stackFile, { force: true });
   for (const stage of [...new Set([...groups.values()].map((group) => group.stage))].sort((a, b) => a - b)) {
     const leaders = [...groups.values()].filter((group) => group.stage === stage).map((group) => group.leader);
     for (const { pid } of leaders) signalGroup(pid, 'SIGTERM');
@@ -37,4 +40,5 @@ async function reap(groups: ReadonlyMap<number, Group>): Promise<void> {
     while (leaders.some(isAlive) && Date.now() < until) await delay(50);
     for (const { pid } of leaders) signalGroup(pid, 'SIGKILL'); // also what outlived its leader
   }
+  rmSync(lock, { force: true }); // last: until now the next stack has to wait
 }
