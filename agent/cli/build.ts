@@ -1,4 +1,5 @@
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 
@@ -13,13 +14,15 @@ const root = JSON.parse(readFileSync(here('../../package.json'), 'utf8')) as {
   description: string;
   optionalDependencies: Record<string, string>;
 };
+/** `node build.ts [FOLDER]`: anywhere else than `dist/`, which is emptied first. */
+const out = resolve(process.argv[2] ?? here('dist'));
 
-rmSync(here('dist'), { recursive: true, force: true });
-mkdirSync(here('dist/bin'), { recursive: true });
+rmSync(out, { recursive: true, force: true });
+mkdirSync(join(out, 'bin'), { recursive: true });
 const bundle = await rolldown({ input: here('src/main.ts'), platform: 'node' });
-await bundle.write({ file: here('dist/lib/main.js'), format: 'esm' });
+await bundle.write({ file: join(out, 'lib/main.js'), format: 'esm' });
 await bundle.close();
-copyFileSync(here('bin/culvert.mjs'), here('dist/bin/culvert.mjs'));
+copyFileSync(here('bin/culvert.mjs'), join(out, 'bin/culvert.mjs'));
 const manifest = {
   name: '@culvert/cli',
   version: own.version,
@@ -31,4 +34,4 @@ const manifest = {
   engines: { node: '>=18' },
   optionalDependencies: root.optionalDependencies,
 };
-writeFileSync(here('dist/package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+writeFileSync(join(out, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, relative } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 
@@ -8,11 +8,13 @@ import { rolldown } from 'rolldown';
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const own = JSON.parse(readFileSync(here('package.json'), 'utf8')) as { version: string };
 const root = JSON.parse(readFileSync(here('../../package.json'), 'utf8')) as { license: string };
+/** `node build.ts [FOLDER]`: anywhere else than `dist/`, which is emptied first. */
+const out = resolve(process.argv[2] ?? here('dist'));
 
-rmSync(here('dist'), { recursive: true, force: true });
-mkdirSync(here('dist'));
+rmSync(out, { recursive: true, force: true });
+mkdirSync(out);
 const bundle = await rolldown({ input: here('src/index.ts'), platform: 'node' });
-await bundle.write({ file: here('dist/index.js'), format: 'esm' });
+await bundle.write({ file: join(out, 'index.js'), format: 'esm' });
 await bundle.close();
 declare();
 const manifest = {
@@ -25,20 +27,20 @@ const manifest = {
   files: ['index.js', 'types'],
   engines: { node: '>=22.18' },
 };
-writeFileSync(here('dist/package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+writeFileSync(join(out, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
 
-/** Declarations of the SDK and of the workspace packages that they name, which a published package has to bring along. */
+/**
+ * Declarations of the SDK and of the workspace packages that they name, which a published package has to bring along. By
+ * its `paths` the compiler finds those as sources: what it finds in node_modules it emits only sometimes.
+ */
 function declare(): void {
-  const flags = ['--noEmit', 'false', '--declaration', '--emitDeclarationOnly', '--rootDir', '../..', '--outDir', 'dist/types'];
-  const base = ['--module', 'nodenext', '--target', 'es2024', '--lib', 'es2024', '--types', 'node', '--strict', '--skipLibCheck'];
   const compiler = here('../../node_modules/typescript/bin/tsc');
-  const entries = ['src/index.ts', ...['contracts', 'wire'].map((name) => `../../libs/${name}/src/index.ts`)];
-  const args = ['--ignoreConfig', ...base, '--allowImportingTsExtensions', ...flags, ...entries];
-  execFileSync(process.execPath, [compiler, ...args], { cwd: here('.'), stdio: 'inherit' });
-  for (const file of globSync('**/*.d.ts', { cwd: here('dist/types') }).map((name) => here(`dist/types/${name}`))) {
+  const args = [compiler, '-p', 'tsconfig.build.json', '--outDir', join(out, 'types')];
+  execFileSync(process.execPath, args, { cwd: here('.'), stdio: 'inherit' });
+  for (const file of globSync('**/*.d.ts', { cwd: join(out, 'types') }).map((name) => join(out, 'types', name))) {
     const text = readFileSync(file, 'utf8')
       .replace(/(from '|import\(')@culvert\/([a-z-]+)'/g, (_, before: string, name: string) => {
-        return `${before}${relative(dirname(file), here(`dist/types/libs/${name}/src/index.js`))}'`;
+        return `${before}${relative(dirname(file), join(out, `types/libs/${name}/src/index.js`))}'`;
       })
       .replace(/(from '|import\(')(\.[^']*)\.ts'/g, "$1$2.js'");
     writeFileSync(file, text);
