@@ -97,9 +97,18 @@ describe('culvert agent', () => {
 
   it('reports all faults of its options at once and exits with 2', async () => {
     const bad = ['--server', 'ftp://x', '--name', 'Alice', '--token-file', join(dir, 'absent'), '--ca-file', tokenFile];
-    const result = await runCli(['agent', ...bad, '--warm', 'many', '--verbose', '80', '99999', 'tcp:80']);
+    const result = await runCli(['agent', ...bad, '--max-transfers', 'many', '--verbose', '80', '99999', 'tcp:80']);
     expect(result.code).toBe(2);
-    for (const part of ['ftp://x', 'Alice', 'absent', 'no certificate', '--warm', '--verbose', '99999', 'name port 80 twice']) {
+    for (const part of [
+      'ftp://x',
+      'Alice',
+      'absent',
+      'no certificate',
+      '--max-transfers',
+      '--verbose',
+      '99999',
+      'name port 80 twice',
+    ]) {
       expect(result.stderr).toContain(part);
     }
     const nothing = await runCli(['agent']);

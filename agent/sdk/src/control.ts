@@ -48,7 +48,6 @@ export async function openControl(
   const query = new URLSearchParams({
     name: settings.name,
     ports: formatPortList([...settings.mappings.values()]),
-    warm: String(settings.warm),
     max_frame: String(settings.maxFrame),
     transfers: String(settings.transfers),
     boot,

@@ -18,8 +18,6 @@ export interface AgentOptions {
   proxy?: string | null;
   /** Certificates (PEM) to trust besides those of Node. Certificates are always verified. */
   ca?: string;
-  /** Warm transfers to keep waiting when the server grants them, 0 to 64. Default 4. */
-  warm?: number;
   /** Most transfers at once; dials beyond are refused as `busy`. 1 to 10,000, default 256. */
   transfers?: number;
   /** Largest binary message to receive, in bytes: 125 to 1 MiB, default 64 KiB. */
@@ -39,7 +37,6 @@ export interface Settings {
   mappings: ReadonlyMap<number, Mapping>;
   proxy: string | null | undefined;
   ca: string | undefined;
-  warm: number;
   transfers: number;
   maxFrame: number;
   limits: Limits;
@@ -63,7 +60,6 @@ export function settingsOf(options: AgentOptions): Settings {
     mappings: new Map(options.mappings.map((mapping) => [mapping.port, mapping])),
     proxy: options.proxy,
     ca: options.ca,
-    warm: options.warm ?? 4,
     transfers: options.transfers ?? DEFAULT_LIMITS.TRANSFERS_PER_DEVICE,
     maxFrame: options.maxFrame ?? DEFAULT_LIMITS.MAX_FRAME_BYTES,
     limits: { ...DEFAULT_LIMITS, ...options.limits },
@@ -94,7 +90,6 @@ export function faultsOfOptions(options: AgentOptions): string[] {
     if (value === undefined || (Number.isInteger(value) && value >= min && value <= max)) return;
     faults.push(`${name} is ${value}; expected a whole number from ${min} to ${max}`);
   };
-  whole('warm', options.warm, 0, LIMITS.WARM_PER_DEVICE.max);
   whole('transfers', options.transfers, 1, LIMITS.TRANSFERS_PER_DEVICE.max);
   whole('maxFrame', options.maxFrame, LIMITS.MAX_FRAME_BYTES.min, LIMITS.MAX_FRAME_BYTES.max);
   for (const [name, value] of Object.entries(options.limits ?? {})) {

@@ -6,14 +6,13 @@ const mapping = (port: number, scheme: 'http' | 'tcp') => ({ port, scheme, targe
 describe('the control connection', () => {
   it('asks for what was declared, with the token in the Authorization header only', async () => {
     const server = await serve();
-    start({ servers: [server.url], mappings: [mapping(80, 'http'), mapping(22, 'tcp')], warm: 0, transfers: 7, maxFrame: 4096 });
+    start({ servers: [server.url], mappings: [mapping(80, 'http'), mapping(22, 'tcp')], transfers: 7, maxFrame: 4096 });
     await server.control(0);
     const [handshake] = server.handshakes;
     expect(handshake?.path).toBe('/v1/control');
     expect(Object.fromEntries(handshake?.query ?? [])).toEqual({
       name: 'alice',
       ports: 'http:80,tcp:22',
-      warm: '0',
       transfers: '7',
       max_frame: '4096',
       boot: expect.stringMatching(/^[\w-]{22}$/),

@@ -9,7 +9,6 @@ export interface AgentFlags {
   tokenFile?: string;
   caFile?: string;
   proxy?: string;
-  warm?: string;
   maxTransfers?: string;
   json?: boolean;
 }
@@ -34,7 +33,6 @@ export function agentOptions(flags: AgentFlags, words: readonly string[], env: E
     if (parsed.ok) mappings.push(parsed.mapping);
     else faults.push(parsed.fault);
   }
-  const warm = whole('--warm', flags.warm, faults);
   const transfers = whole('--max-transfers', flags.maxTransfers, faults);
   const options: AgentOptions = {
     servers: flags.server ?? ['http://localhost'],
@@ -43,7 +41,6 @@ export function agentOptions(flags: AgentFlags, words: readonly string[], env: E
     mappings: mappings.length > 0 ? mappings : [{ port: 80, scheme: 'http', target: { host: '127.0.0.1', port: 80 } }],
     ...(flags.proxy === undefined ? {} : { proxy: flags.proxy === '' ? null : flags.proxy }),
     ...(ca === undefined ? {} : { ca }),
-    ...(warm === undefined ? {} : { warm }),
     ...(transfers === undefined ? {} : { transfers }),
   };
   faults.push(...faultsOfOptions(options)); // what is missing has a stand-in above, so that nothing is reported twice
