@@ -8,7 +8,7 @@ export default defineConfig({
     maxWorkers: 2,
     retry: 0,
     // A test that needs more says so itself; hooks start real servers and whole stacks.
-    testTimeout: 20_000,
+    testTimeout: 60_000,
     hookTimeout: 90_000,
     teardownTimeout: 30_000,
   },

@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -137,11 +137,12 @@ describe('a device in Python, written from PROTOCOL.md', () => {
       name: string,
       secret: string,
     ): { lines: Record<string, unknown>[]; exit: Promise<number | null>; kill(): void } => {
+      const tokenFile = join(dir, `token-${secret.length}`);
+      writeFileSync(tokenFile, secret, { mode: 0o600 });
       const child = spawn(
         'python3',
-        [script, '--server', `http://127.0.0.1:${port}`, '--name', name, '--http', '80', '--tcp', '7'],
+        [script, '--server', `http://127.0.0.1:${port}`, '--name', name, '--ports', '80,tcp:7', '--token-file', tokenFile],
         {
-          env: { ...process.env, CULVERT_TOKEN: secret },
           stdio: ['ignore', 'pipe', 'inherit'],
         },
       );

@@ -12,7 +12,15 @@ let edgePort: number;
 let witness: number;
 
 beforeAll(async () => {
-  stack = await startStack({ env: { CULVERT_LIMIT_DIAL_MS: '1500', CULVERT_LIMIT_HANDSHAKE_MS: '1500', CULVERT_LIMIT_ACQUIRE_MS: '1400' } });
+  stack = await startStack({
+    env: {
+      CULVERT_LIMIT_DIAL_MS: '1500',
+      CULVERT_LIMIT_HANDSHAKE_MS: '3000',
+      CULVERT_LIMIT_ACQUIRE_MS: '2500',
+      CULVERT_LIMIT_PROBE_MS: '1000',
+      CULVERT_LIMIT_LOCAL_CONNECT_MS: '1000',
+    },
+  });
   tcp = await startTcpTarget(echo);
   edgePort = Number(new URL(stack.info.edge).port);
   token = await stack.addDevice('mallory');

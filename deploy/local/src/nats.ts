@@ -11,7 +11,7 @@ export type NatsUser = ServiceName | 'integrator' | 'operator';
 
 interface Permissions {
   publish: readonly string[];
-  subscribe: readonly string[];
+  subscribe: readonly string[] | { allow: readonly string[]; deny: readonly string[] };
 }
 
 /** Replies go to inboxes; `$SRV` is how NATS services answer `nats micro ls`. */
@@ -60,7 +60,9 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
   },
   integrator: {
     publish: ['$JS.API.INFO', '$JS.API.STREAM.NAMES', '$JS.API.STREAM.LIST', ...[EVENTS_STREAM, CONN_STREAM].flatMap(readStream)],
-    subscribe: [REPLIES, ...EVENTS],
+    // `*.*.alice` is all about one device; the deny list keeps commands out of it. NATS filters a wildcard subscription by
+    // those denials only that lie within it, so they have three tokens too.
+    subscribe: { allow: [REPLIES, '*.*.*'], deny: ['cmd.*.*', '$JS.*.*', '$SRV.*.*'] },
   },
   operator: { publish: ['>'], subscribe: ['>'] },
 };
