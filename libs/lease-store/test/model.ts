@@ -3,8 +3,8 @@ import { expect } from 'vitest';
 import { keys, type OutboxEntry } from '../src/index.ts';
 import { LISTENER, type StoreFixture, tenure } from './fixture.ts';
 
-export const RANGE = [30_000, 30_005] as const;
-export const DEVICES = ['d0', 'd1', 'd2'] as const;
+export const RANGE = [30_000, 30_006] as const;
+export const DEVICES = ['d0', 'd1'] as const;
 export const ACTORS = ['a', 'b'] as const;
 type Device = (typeof DEVICES)[number];
 type Actor = (typeof ACTORS)[number];
@@ -15,10 +15,15 @@ export type Step =
   | { do: 'reserve'; actor: Actor; device: Device; count: number; unusable: boolean }
   | { do: 'confirm'; actor: Actor; device: Device; keep: boolean }
   | { do: 'abandon'; actor: Actor; device: Device }
-  | { do: 'release'; actor: Actor; device: Device; reason: DisconnectReason }
-  | { do: 'advance'; device: Device; timePasses: boolean }
+  /** Begin, reserve and confirm without a crash. */
+  | { do: 'connect'; actor: Actor; device: Device; boot: string; count: number; keep: boolean }
+  /** `age`: 0 for the actor's newest tenure, 1 for the one before: a late one. */
+  | { do: 'release'; actor: Actor; device: Device; reason: DisconnectReason; age: number }
+  | { do: 'advance'; device: Device; overdue: 'nothing' | 'lease' | 'all' }
   | { do: 'give up waiting'; device: Device }
   | { do: 'revoke'; device: Device }
+  /** The store's clock is behind the epochs that it has given out. */
+  | { do: 'clock back'; device: Device }
   | { do: 'cool down' };
 
 interface ModelLease {
@@ -41,13 +46,20 @@ interface ModelDevice {
   tokens: number;
 }
 
+interface Remembered {
+  epoch: number;
+  boot: string;
+  control: string;
+  ports: number[];
+}
+
 /** The simple truth that the store is compared with after every step. */
 export class World {
   readonly #f: StoreFixture;
   readonly #devices = new Map<Device, ModelDevice>();
   readonly #cooling = new Set<number>();
-  /** What an actor remembers of its newest tenure of a device, however stale. */
-  readonly #memory = new Map<string, { epoch: number; boot: string; control: string; ports: number[] }>();
+  /** What an actor remembers of its tenures of a device, the newest first, however stale. */
+  readonly #memory = new Map<string, Remembered[]>();
 
   constructor(fixture: StoreFixture) {
     this.#f = fixture;
@@ -90,6 +102,14 @@ export class World {
         return this.#reserve(step);
       case 'confirm':
         return this.#confirm(step);
+      case 'connect':
+        await this.#begin({ ...step, do: 'begin', mayBeHeld: true, stale: false });
+        await this.#reserve({ ...step, do: 'reserve', unusable: false });
+        return this.#confirm({ ...step, do: 'confirm' });
+      case 'clock back':
+        await this.#f.redis.hincrby(keys.device(step.device), 'last_epoch', 5_000);
+        this.#of(step.device).lastEpoch = Number(await this.#f.redis.hget(keys.device(step.device), 'last_epoch'));
+        return;
       case 'abandon':
         return this.#abandon(step);
       case 'release':
@@ -108,7 +128,7 @@ export class World {
 
   async #begin({ actor, device, boot, mayBeHeld, stale }: Step & { do: 'begin' }): Promise<void> {
     const model = this.#of(device);
-    const control = `${actor}-${model.lastEpoch}`;
+    const control = actor; // the epoch alone must tell tenures apart
     const result = await this.#f.store.leases.begin(
       device,
       tenure(device, { boot, control, token_digest: this.#digest(device) }),
@@ -123,11 +143,12 @@ export class World {
     expect(result.epoch).toBeGreaterThan(model.lastEpoch);
     model.lastEpoch = result.epoch;
     model.pending = { epoch: result.epoch, boot, patient: true, ports: [] };
-    this.#memory.set(actor + device, { epoch: result.epoch, boot, control, ports: [] });
+    const before = this.#memory.get(actor + device) ?? [];
+    this.#memory.set(actor + device, [{ epoch: result.epoch, boot, control, ports: [] }, ...before]);
   }
 
   async #reserve({ actor, device, count, unusable }: Step & { do: 'reserve' }): Promise<void> {
-    const mine = this.#memory.get(actor + device);
+    const mine = this.#memory.get(actor + device)?.[0];
     if (mine === undefined) return;
     const { pending } = this.#of(device);
     const aside = unusable ? mine.ports.slice(0, 1) : [];
@@ -145,7 +166,7 @@ export class World {
   }
 
   async #confirm({ actor, device, keep }: Step & { do: 'confirm' }): Promise<void> {
-    const mine = this.#memory.get(actor + device);
+    const mine = this.#memory.get(actor + device)?.[0];
     const model = this.#of(device);
     if (mine === undefined) return;
     const kept = keep ? (model.lease?.endpoints ?? []) : [];
@@ -171,7 +192,7 @@ export class World {
   }
 
   async #abandon({ actor, device }: Step & { do: 'abandon' }): Promise<void> {
-    const mine = this.#memory.get(actor + device);
+    const mine = this.#memory.get(actor + device)?.[0];
     if (mine === undefined) return;
     const model = this.#of(device);
     const given = await this.#f.store.leases.abandon(device, mine.epoch);
@@ -179,8 +200,8 @@ export class World {
     if (given) model.pending = undefined;
   }
 
-  async #release({ actor, device, reason }: Step & { do: 'release' }): Promise<void> {
-    const mine = this.#memory.get(actor + device);
+  async #release({ actor, device, reason, age }: Step & { do: 'release' }): Promise<void> {
+    const mine = this.#memory.get(actor + device)?.[age];
     if (mine === undefined) return;
     const { lease } = this.#of(device);
     const result = await this.#f.store.leases.release(device, mine.epoch, mine.control, reason);
@@ -189,28 +210,29 @@ export class World {
     expect(result.verdict === 'stale' ? undefined : result.state).toBe(lease.state);
   }
 
-  async #advance({ device, timePasses }: Step & { do: 'advance' }): Promise<void> {
+  async #advance({ device, overdue }: Step & { do: 'advance' }): Promise<void> {
     const model = this.#of(device);
-    if (timePasses) await this.#makeDue(device);
+    const key = keys.lease(device);
+    const [due, pending] = await this.#f.redis.hmget(key, 'due', 'pending');
+    // Moves what the clock would bring into the past, for the server's own clock cannot be turned.
+    if (due && overdue !== 'nothing') await this.#f.redis.hset(key, 'due', '1');
+    if (pending && overdue === 'all')
+      await this.#f.redis.hset(key, 'pending', JSON.stringify({ ...JSON.parse(pending), due: 1 }));
     const { step, abandoned } = await this.#f.store.leases.advance(device);
-    if (!timePasses) return expect({ step, abandoned }).toEqual({ step: 'none', abandoned: 0 });
-    expect(abandoned).toBe(model.pending?.epoch ?? 0);
-    model.pending = undefined;
+    // What the clock made overdue before stays so.
+    if (due && due !== '1' && overdue === 'nothing') return expect({ step, abandoned }).toEqual({ step: 'none', abandoned: 0 });
+    if (overdue === 'all') {
+      expect(abandoned).toBe(model.pending?.epoch ?? 0);
+      model.pending = undefined;
+    } else expect(abandoned).toBe(0);
+    if (!due) return expect(step).toBe('none');
     if (model.lease?.state === 'reconnecting') {
       expect(step).toBe('grace');
       model.lease.state = 'grace';
-    } else if (model.lease?.state === 'grace') {
+    } else if (model.lease?.state === 'grace' && model.pending === undefined) {
       expect(step).toBe('expired');
       this.#end(model);
     } else expect(step).toBe('none');
-  }
-
-  /** Moves what the clock would bring into the past, for the server's own clock cannot be turned. */
-  async #makeDue(device: Device): Promise<void> {
-    const key = keys.lease(device);
-    const [due, pending] = await this.#f.redis.hmget(key, 'due', 'pending');
-    if (due) await this.#f.redis.hset(key, 'due', '1');
-    if (pending) await this.#f.redis.hset(key, 'pending', JSON.stringify({ ...JSON.parse(pending), due: 1 }));
   }
 
   async #giveUpWaiting({ device }: Step & { do: 'give up waiting' }): Promise<void> {

@@ -16,6 +16,9 @@ const BUSY_MS = 100;
 /** The asker waits ACQUIRE_MS: our answer, a refusal too, is to reach it before. */
 const SPARE_SHARE = 0.1;
 
+/** As much of the device's address is kept; the longest IPv6 one with a zone is shorter. */
+const MOST_OF_REMOTE = 128;
+
 /**
  * One acquire, from a device's handshake to its lease:
  *
@@ -49,7 +52,7 @@ export async function acquire(request: Request, deps: ManagerDeps): Promise<Gran
 
 async function compete(request: Request, until: number, deps: ManagerDeps): Promise<{ grant: Grant; reason: string }> {
   const { device, ports, ...brought } = request;
-  const tenure: Tenure = brought;
+  const tenure: Tenure = { ...brought, remote: brought.remote.slice(0, MOST_OF_REMOTE) };
   for (let tries = 0; tries < TRIES; ) {
     if (performance.now() > until) break;
     await authenticate(device, request.token_digest, deps);
