@@ -2,6 +2,7 @@ import { CulvertError } from '@culvert/contracts';
 import { acquire } from './acquire.ts';
 import { authenticate } from './authenticate.ts';
 import type { ManagerDeps } from './deps.ts';
+import { fitPage } from './page.ts';
 import { release } from './release.ts';
 import { revokeDevice, revokeLease } from './revoke.ts';
 
@@ -16,8 +17,9 @@ export async function serveCommands(version: string, deps: ManagerDeps): Promise
     'lease.get': async ({ device }) => ({ ok: true, lease: (await store.leases.get(device)).lease }),
     'lease.list': async ({ cursor, limit, listener }) => {
       const page = await store.leases.list({ cursor, limit: limit ?? PAGE, listener });
-      const leases = page.leases.map(({ lease, tokenDigest }) => ({ lease, token_digest: tokenDigest }));
-      return { ok: true, leases, cursor: page.cursor };
+      const all = page.leases.map(({ lease, tokenDigest }) => ({ lease, token_digest: tokenDigest }));
+      const fitting = fitPage(all, page.cursor, ({ lease }) => lease.device);
+      return { ok: true, leases: fitting.items, cursor: fitting.cursor };
     },
     'lease.revoke': async ({ device }) => ({ ok: true, revoked: await revokeLease(device, deps) }),
     'device.auth': async ({ device, token_digest }) => {
@@ -28,8 +30,9 @@ export async function serveCommands(version: string, deps: ManagerDeps): Promise
     'device.list': async ({ cursor, limit }) => {
       const page = await store.devices.list(cursor, limit ?? PAGE);
       const leases = await Promise.all(page.devices.map(({ device }) => store.leases.get(device)));
-      const devices = page.devices.map((device, i) => ({ ...device, lease: leases[i]?.lease ?? null }));
-      return { ok: true, devices, cursor: page.cursor };
+      const all = page.devices.map((device, i) => ({ ...device, lease: leases[i]?.lease ?? null }));
+      const fitting = fitPage(all, page.cursor, ({ device }) => device);
+      return { ok: true, devices: fitting.items, cursor: fitting.cursor };
     },
     'device.show': async ({ device }) => {
       const record = await store.devices.show(device);
