@@ -1,5 +1,7 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type Service, Stack, until } from '../../lease-manager/test/stack.ts';
+
+vi.setConfig({ testTimeout: 20_000 });
 
 let stack: Stack;
 let allocators: Service[];
