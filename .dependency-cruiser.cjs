@@ -87,7 +87,7 @@ module.exports = {
     parser: 'swc',
     tsPreCompilationDeps: true,
     doNotFollow: { path: 'node_modules' },
-    exclude: { path: '/(?:dist|coverage)/' },
+    exclude: { path: '/(?:dist|coverage)/|[.]d[.]m?ts$' },
     preserveSymlinks: false,
     enhancedResolveOptions: {
       exportsFields: ['exports'],

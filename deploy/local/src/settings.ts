@@ -1,6 +1,13 @@
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { formatDuration, HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS, type Limits } from '@culvert/contracts';
+import {
+  formatDuration,
+  HEARTBEAT_DEFAULT_MS,
+  HEARTBEAT_MAX_MS,
+  HEARTBEAT_MIN_MS,
+  type LimitName,
+  type Limits,
+} from '@culvert/contracts';
 import { type Env, loadConfig, type Reader, type Setting, setting } from '@culvert/service-kit';
 import { ONE_EACH, type Replicas, readReplicas } from './replicas.ts';
 
@@ -79,9 +86,10 @@ function faultsOfPorts(port: number, [first, last]: readonly [number, number], r
   return faults;
 }
 
-/** What the edge remembers must be forgotten before the port goes to another device; a handshake waits for its lease. */
+/** Limits that make sense only beside each other. */
 function faultsOfLimits(limits: Limits): string[] {
   const faults: string[] = [];
+  // What the edge remembers must be forgotten before the port goes to another device.
   const stale = limits.ROUTE_STALE_MS + limits.EDGE_KEEPALIVE_MS;
   if (stale >= limits.COOL_DOWN_MS) {
     faults.push(
@@ -89,10 +97,14 @@ function faultsOfLimits(limits: Limits): string[] {
         `expected less than CULVERT_LIMIT_COOL_DOWN_MS, which is ${formatDuration(limits.COOL_DOWN_MS)}`,
     );
   }
-  if (limits.ACQUIRE_MS >= limits.HANDSHAKE_MS) {
+  // A probe fits into an acquisition, that into a handshake, and a tenure is confirmed before it falls back.
+  const order = ['PROBE_MS', 'ACQUIRE_MS', 'HANDSHAKE_MS', 'TENURE_CONFIRM_MS'] as const satisfies LimitName[];
+  for (const [index, longer] of order.entries()) {
+    const shorter = order[index - 1];
+    if (shorter === undefined || limits[shorter] < limits[longer]) continue;
     faults.push(
-      `CULVERT_LIMIT_ACQUIRE_MS is ${formatDuration(limits.ACQUIRE_MS)}; ` +
-        `expected less than CULVERT_LIMIT_HANDSHAKE_MS, which is ${formatDuration(limits.HANDSHAKE_MS)}`,
+      `CULVERT_LIMIT_${shorter} is ${formatDuration(limits[shorter])}; ` +
+        `expected less than CULVERT_LIMIT_${longer}, which is ${formatDuration(limits[longer])}`,
     );
   }
   return faults;

@@ -88,6 +88,13 @@ describe('the settings of a local stack', () => {
     ]);
   });
 
+  it('refuse limits that do not fit into each other', () => {
+    expect(faultsOf({ CULVERT_LIMIT_ACQUIRE_MS: '1400', CULVERT_LIMIT_HANDSHAKE_MS: '1s' })).toEqual([
+      'CULVERT_LIMIT_PROBE_MS is 2s; expected less than CULVERT_LIMIT_ACQUIRE_MS, which is 1400ms',
+      'CULVERT_LIMIT_ACQUIRE_MS is 1400ms; expected less than CULVERT_LIMIT_HANDSHAKE_MS, which is 1s',
+    ]);
+  });
+
   it('end the stack with exit code 2 before anything is touched', () => {
     const stateDir = join(tmpdir(), `culvert-never-made-${process.pid}`);
     const run = spawnSync(process.execPath, [join(import.meta.dirname, '../src/main.ts')], {
