@@ -58,6 +58,7 @@ export function renderEdgeConfig(settings: EdgeSettings, machine: Machine = this
     store_ms: limits.EDGE_STORE_MS,
     connect_ms: limits.EDGE_CONNECT_MS,
     stream_ms: limits.EDGE_STREAM_MS,
+    answer_ms: limits.EDGE_ANSWER_MS,
     control_ms: limits.EDGE_CONTROL_MS,
     transfer_ms: limits.EDGE_TRANSFER_MS,
     write_ms: limits.WRITE_MS,

@@ -265,3 +265,23 @@ describe('a device that breaks off', () => {
     await origin.stop();
   });
 });
+
+describe('a device that takes a request and says nothing', () => {
+  it('gets a 504 page after EDGE_ANSWER_MS, but event streams and upgrades may be silent', async () => {
+    const impatient = await TestEdge.start(`redis://127.0.0.1:${redis.port}`, { EDGE_ANSWER_MS: 300 });
+    const mute = await rawOrigin(() => {});
+    try {
+      await redis.route('mute', { address: mute.address });
+      const host = `mute.${DOMAIN}`;
+      const answer = await impatient.ask({ host, headers: { accept: 'application/json' } });
+      expect(answer.status).toBe(504);
+      expect(JSON.parse(answer.body)).toMatchObject({ code: 'local_timeout' });
+      const stream = impatient.ask({ host, headers: { accept: 'text/event-stream' } }).then(({ status }) => status);
+      const longer = new Promise((done) => setTimeout(done, 1_200, 'still silent'));
+      expect(await Promise.race([stream.catch(() => 'broken'), longer])).toBe('still silent');
+    } finally {
+      await mute.stop();
+      await impatient.stop();
+    }
+  });
+});

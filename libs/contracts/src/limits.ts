@@ -137,6 +137,12 @@ export const LIMITS = {
   ),
   EDGE_RETRY_MS: ms(5 * SECOND, 0, MINUTE, 'requests not sent yet are tried again this long while a listener restarts'),
   EDGE_CONNECT_MS: ms(3 * SECOND, 50, MINUTE, 'connecting to a listener or an ingress, which stand next to the edge'),
+  EDGE_ANSWER_MS: ms(
+    MINUTE,
+    100,
+    24 * HOUR,
+    'silence of a device that was asked for a page: 504; requests for event streams and upgrades may be silent for EDGE_STREAM_MS',
+  ),
   EDGE_STREAM_MS: ms(HOUR, 100, 24 * HOUR, "silence within a visitor's request; event streams and WebSockets may be silent long"),
   EDGE_CONTROL_MS: ms(
     10 * MINUTE,

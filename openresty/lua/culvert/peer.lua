@@ -15,8 +15,12 @@ function M.parse(address)
   return { host = host, port = port, address = address }
 end
 
---- Sets the peers to be tried, in this order.
-function M.choose(peers) ngx.ctx.peers = peers end
+--- Sets the peers to be tried, in this order. `silent_ms`: they may be silent this long; the location's time without it.
+function M.choose(peers, silent_ms)
+  local ctx = ngx.ctx
+  ctx.peers = peers
+  ctx.silent_s = silent_ms and silent_ms / 1000
+end
 
 --- When this peer last refused a connection, as a time that orders; 0 when it did not of late.
 function M.failed_at(address) return ngx.shared.culvert_state:get('failed:' .. address) or 0 end
@@ -37,6 +41,7 @@ function M.balance()
     ngx.log(ngx.ERR, 'cannot send to ', peer.address, ': ', err)
     return ngx.exit(500)
   end
+  if ctx.silent_s then balancer.set_timeouts(nil, nil, ctx.silent_s) end
 end
 
 return M

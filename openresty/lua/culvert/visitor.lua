@@ -20,6 +20,12 @@ local ONCE = { POST = true, PATCH = true, LOCK = true }
 
 local M = {}
 
+--- Event streams and upgraded connections are silent for long by their nature; a page is not.
+local function may_be_silent()
+  local var = ngx.var
+  return var.http_upgrade or (var.http_accept or ''):find('text/event-stream', 1, true)
+end
+
 local function pass(route)
   local var = ngx.var
   -- A connection that idles may be closing just now. What may not be sent twice must not find out.
@@ -28,7 +34,7 @@ local function pass(route)
   var.culvert_scheme = route.scheme
   var.culvert_pool = reuse and 'culvert_kept' or 'culvert_fresh'
   forward.set_connection(reuse)
-  peer.choose({ peer.parse(route.address) })
+  peer.choose({ peer.parse(route.address) }, not may_be_silent() and settings.answer_ms or nil)
 end
 
 --- Passes the request on by the route of its host, or ends it with a page.
