@@ -97,11 +97,14 @@ function faultsOfLimits(limits: Limits): string[] {
         `expected less than CULVERT_LIMIT_COOL_DOWN_MS, which is ${formatDuration(limits.COOL_DOWN_MS)}`,
     );
   }
-  // A probe fits into an acquisition, that into a handshake, and a tenure is confirmed before it falls back.
-  const order = ['PROBE_MS', 'ACQUIRE_MS', 'HANDSHAKE_MS', 'TENURE_CONFIRM_MS'] as const satisfies LimitName[];
-  for (const [index, longer] of order.entries()) {
-    const shorter = order[index - 1];
-    if (shorter === undefined || limits[shorter] < limits[longer]) continue;
+  // A probe fits into an acquisition, and that into a handshake and into the time after which a tenure falls back.
+  const pairs: [LimitName, LimitName][] = [
+    ['PROBE_MS', 'ACQUIRE_MS'],
+    ['ACQUIRE_MS', 'HANDSHAKE_MS'],
+    ['ACQUIRE_MS', 'TENURE_CONFIRM_MS'],
+  ];
+  for (const [shorter, longer] of pairs) {
+    if (limits[shorter] < limits[longer]) continue;
     faults.push(
       `CULVERT_LIMIT_${shorter} is ${formatDuration(limits[shorter])}; ` +
         `expected less than CULVERT_LIMIT_${longer}, which is ${formatDuration(limits[longer])}`,
