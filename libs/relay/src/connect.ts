@@ -25,7 +25,7 @@ export interface WebSocketTarget {
 }
 
 /**
- * Client: connects and performs the WebSocket handshake.
+ * Client: connects and performs the WebSocket handshake. The socket comes paused, for a `Transfer` or a `ControlSocket`.
  *
  * @throws CulvertError with the server's code when it refuses, `unavailable` when it cannot be reached or is too slow (the
  *   cause is kept), `protocol_error` for an answer that is none, `bye` when the signal was aborted.

@@ -1,5 +1,5 @@
 import type net from 'node:net';
-import { CulvertError, DEAD_AFTER_HEARTBEATS, DEFAULT_LIMITS, type ErrorCode } from '@culvert/contracts';
+import { CulvertError, DEAD_AFTER_HEARTBEATS, DEFAULT_LIMITS, type ErrorCode, type VisitorOutcome } from '@culvert/contracts';
 import { decodeMessage, FrameParser, type Message } from '@culvert/wire';
 import { codeOfAbort, codeOfEnding, outcomeOf, outcomeOfClose, type Role } from './ending.ts';
 import { FlushWatch } from './flush-watch.ts';
@@ -63,6 +63,8 @@ export class Transfer {
 
   #phase: 'open' | 'closing' | 'gone' = 'open';
   #goneCode: ErrorCode = 'peer_reset';
+  /** What a visitor who comes too late is told. */
+  #goneOutcome: VisitorOutcome = 'peer_reset';
   /** When the socket is destroyed, whatever the peer does. */
   #closeBy = Number.POSITIVE_INFINITY;
   #splice: Splice | undefined;
@@ -126,6 +128,11 @@ export class Transfer {
     return this.#splice !== undefined;
   }
 
+  /** Bytes that wait for either peer to take them: at most one read each way. */
+  get unflushed(): number {
+    return this.#socket.writableLength + (this.#splice?.tcp.writableLength ?? 0);
+  }
+
   /** When the last bytes came, in milliseconds of `performance.now()`. */
   get lastInboundAt(): number {
     if (this.#seenReads !== this.#reader.reads) {
@@ -151,7 +158,7 @@ export class Transfer {
   splice(tcp: net.Socket, options: SpliceOptions = {}): Promise<SpliceResult> {
     const splice = this.join(tcp, false);
     if (splice === undefined) {
-      const outcome = this.open ? (this.role === 'server' ? 'visitor_gone' : 'peer_reset') : outcomeOf(this.#goneCode);
+      const outcome = this.open ? (this.role === 'server' ? 'visitor_gone' : 'peer_reset') : this.#goneOutcome;
       tcp.on('error', ignore).destroy();
       this.cut('peer_reset');
       return Promise.resolve({ outcome, toDevice: 0, toVisitor: 0 });
@@ -303,7 +310,7 @@ export class Transfer {
 
   #beginClose(code: ErrorCode, text?: string): void {
     if (this.#phase !== 'open') return;
-    this.#leaveOpen(code);
+    this.#leaveOpen(code, outcomeOf(code));
     this.#writer.closeWith(code, text);
   }
 
@@ -312,17 +319,18 @@ export class Transfer {
       const code = codeOfEnding(close);
       this.#recycling?.onClosing(code);
       const splice = this.#splice;
-      this.#leaveOpen(code);
+      this.#leaveOpen(code, outcomeOfClose(close, this.role));
       this.#writer.closeBack(close);
-      if (splice !== undefined && !splice.bothEnded) splice.settle(outcomeOfClose(close, this.role), undefined);
+      if (splice !== undefined && !splice.bothEnded) splice.settle(this.#goneOutcome, undefined);
     }
     this.#socket.destroySoon();
   }
 
   /** From here on, what comes is read for the peer's close frame only. */
-  #leaveOpen(code: ErrorCode): void {
+  #leaveOpen(code: ErrorCode, outcome: VisitorOutcome): void {
     this.#phase = 'closing';
     this.#goneCode = code;
+    this.#goneOutcome = outcome;
     this.#closeBy = performance.now() + this.#limits.CLOSE_MS;
     this.#parser.hold = false;
     this.#reader.sink = undefined;

@@ -1,7 +1,15 @@
 import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import { DEFAULT_LIMITS, type Limits } from '@culvert/contracts';
-import { acceptUpgrade, dialTransfer, Transfer, type TransferOptions, type UpgradedSocket } from '../src/index.ts';
+import { encodeClose, encodeEnd, encodeFrame, encodeMessage, encodeText, FrameParser, type Message, OPCODE } from '@culvert/wire';
+import {
+  acceptUpgrade,
+  connectWebSocket,
+  dialTransfer,
+  Transfer,
+  type TransferOptions,
+  type UpgradedSocket,
+} from '../src/index.ts';
 
 /** Everything that a test opened, closed in reverse. */
 export class Cleanup {
@@ -105,4 +113,73 @@ export async function readAll(socket: net.Socket): Promise<Buffer> {
 
 export function once(socket: net.Socket, event: string): Promise<unknown[]> {
   return new Promise((resolve) => socket.once(event, (...args) => resolve(args)));
+}
+
+/** The device's end by hand, to do what our own code never would. Masks with a key that is not zero. */
+export class RawDevice {
+  readonly socket: net.Socket;
+  /** What the server sent: text messages, `close <code> <reason>`, `end`, `pong <payload>`. */
+  readonly events: string[] = [];
+  data = Buffer.alloc(0);
+  readonly #mask = Uint8Array.of(1, 2, 3, 4);
+
+  constructor({ socket, head }: UpgradedSocket) {
+    this.socket = socket;
+    const parser = new FrameParser(
+      { role: 'client' },
+      {
+        onData: (chunk, from, to) => {
+          this.data = Buffer.concat([this.data, chunk.subarray(from, to)]);
+        },
+        onEnd: () => this.events.push('end'),
+        onText: (text) => this.events.push(text),
+        onPing: () => this.events.push('ping'),
+        onPong: (payload) => this.events.push(`pong ${payload}`),
+        onClose: (code, reason) => this.events.push(`close ${code} ${reason}`),
+      },
+    );
+    parser.push(head);
+    socket.on('data', (chunk: Buffer) => parser.push(chunk)).on('error', () => {});
+    socket.resume();
+  }
+
+  /** Together with the server's end of the same connection. */
+  static async connect(cleanup: Cleanup): Promise<{ device: RawDevice; upgraded: UpgradedSocket }> {
+    const upgrades = await UpgradeServer.start(cleanup);
+    const [raw, upgraded] = await Promise.all([connectWebSocket({ ...TARGET, port: upgrades.port }), upgrades.next()]);
+    cleanup.add(raw.socket, (socket) => socket.destroy());
+    return { device: new RawDevice(raw), upgraded };
+  }
+
+  binary(bytes: Buffer | string): this {
+    return this.raw(encodeFrame(OPCODE.binary, Buffer.from(bytes), this.#mask));
+  }
+  end(): this {
+    return this.raw(encodeEnd(this.#mask));
+  }
+  message(message: Message): this {
+    return this.raw(encodeText(encodeMessage(message), this.#mask));
+  }
+  ping(payload: string): this {
+    return this.raw(encodeFrame(OPCODE.ping, Buffer.from(payload), this.#mask));
+  }
+  close(code: number): this {
+    return this.raw(encodeClose(code, '', this.#mask));
+  }
+  raw(bytes: Uint8Array): this {
+    this.socket.write(bytes);
+    return this;
+  }
+  saw(start: string): Promise<void> {
+    return until(`the server says ${start}; it said ${this.events}`, () => this.events.some((event) => event.startsWith(start)));
+  }
+}
+
+/** Settles with how a TCP socket ended: `end` for a FIN, else the error's code. */
+export function ending(socket: net.Socket): Promise<string> {
+  socket.resume();
+  return new Promise((resolve) => {
+    socket.once('end', () => resolve('end'));
+    socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'error'));
+  });
 }
