@@ -19,9 +19,9 @@ const files = first === undefined || unit ? rest : [first, ...rest];
 
 await installSystemPackages(['redis-server', 'nats-server', 'nginx']);
 try {
-  await installSystemPackages(['chromium']);
+  await installSystemPackages(['chromium', 'clients']);
 } catch (error) {
-  console.log(`without a browser: ${(error as Error).message}`);
+  console.log(`The tests that need these will fail. ${(error as Error).message}`);
 }
 
 const checks = runChecks();

@@ -1,6 +1,6 @@
 // Programs that come from the system: found, or installed from Debian when root, or named so that somebody can.
 import { spawn } from 'node:child_process';
-import { accessSync, constants, existsSync, rmSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
 const LUA_ROOTS = [
@@ -16,6 +16,12 @@ const NGINX_LUA = [
 ];
 const lua = (...files) => files.some((file) => LUA_ROOTS.some((root) => existsSync(join(root, file))));
 
+/** Debian keeps a folder for each version of PostgreSQL; the client alone makes one, too. */
+function hasPostgres() {
+  const root = '/usr/lib/postgresql';
+  return existsSync(root) && readdirSync(root).some((version) => existsSync(join(root, version, 'bin/postgres')));
+}
+
 /** What a program of the stack needs: how to see it, and Debian's package for it. */
 const NEEDS = {
   'redis-server': [{ package: 'redis-server', there: () => findProgram('redis-server') !== undefined }],
@@ -28,6 +34,16 @@ const NEEDS = {
     { package: 'lua-resty-lrucache', there: () => lua('resty/lrucache.lua') },
   ],
   chromium: [{ package: 'chromium', there: () => findProgram('chromium') !== undefined }],
+  // Clients and servers of others, which the end-to-end tests put through a device.
+  clients: [
+    { package: 'curl', there: () => findProgram('curl') !== undefined },
+    { package: 'netcat-openbsd', there: () => findProgram('nc.openbsd') !== undefined },
+    { package: 'openssh-client', there: () => findProgram('scp') !== undefined },
+    { package: 'openssh-server', there: () => findProgram('sshd') !== undefined },
+    { package: 'openssl', there: () => findProgram('openssl') !== undefined },
+    { package: 'postgresql', there: () => hasPostgres() && findProgram('psql') !== undefined },
+    { package: 'python3', there: () => findProgram('python3') !== undefined },
+  ],
 };
 
 /** Path of a program in PATH, or where Debian keeps servers, which the PATH of ordinary users lacks. */
