@@ -56,6 +56,13 @@ export const LIMITS = {
   RECONNECTING_MS: ms(5 * SECOND, 0, MINUTE, 'visitors of a lost device are held this long; longer and browsers look frozen'),
   TENURE_CONFIRM_MS: ms(30 * SECOND, 500, 5 * MINUTE, 'a granted tenure that is not confirmed falls back to its former state'),
   PROBE_MS: ms(2 * SECOND, 50, 30 * SECOND, 'how long a holder may take to show that it lives before a newcomer takes over'),
+  FLAPPING_WINDOW_MS: ms(
+    5 * MINUTE,
+    100,
+    24 * HOUR,
+    'two clients that oust each other in turn within this time are told from one that moves',
+  ),
+  FLAPPING_MS: ms(5 * SECOND, 0, MINUTE, 'the first wait of who ousts in turn; doubles with each turn, up to 12 times as much'),
   COOL_DOWN_MS: ms(
     10 * MINUTE,
     100,
@@ -74,6 +81,12 @@ export const LIMITS = {
   INSTANCE_TTL_MS: ms(10 * SECOND, 200, 5 * MINUTE, 'an instance that did not renew for this long is gone'),
   LISTENER_GONE_MS: ms(30 * SECOND, 500, HOUR, 'http names of a listener that is gone this long move to another'),
   WIND_DOWN_MS: ms(MINUTE, 500, HOUR, 'running transfers may finish this long after SIGTERM'),
+  RECOVERY_MS: ms(
+    10 * SECOND,
+    200,
+    5 * MINUTE,
+    'after the loss of the store the living re-assert what they hold for this long; three renewals fit into it',
+  ),
   // Visitors and transfers
   DIAL_MS: ms(10 * SECOND, 100, MINUTE, 'from the first dial to an attached transfer'),
   LOCAL_CONNECT_MS: ms(

@@ -63,6 +63,8 @@ export interface AdvanceResult {
 
 /** Devices with fewer transfers at once are not kept warm by the edge's idle connections. */
 const KEEPALIVE_TRANSFERS = 8;
+/** The longest wait of those that oust each other, in first waits. */
+const FLAPPING_MOST = 12;
 /** A script that finds the lease changed since the read before it is tried again this often. */
 const REREADS = 8;
 
@@ -226,6 +228,18 @@ export class Leases {
   /** Writes `device.refused` into the holder's event sequence, unless that holder is gone. */
   async refuse(device: string, epoch: number, code: string, remote: string): Promise<void> {
     await runVerdict(this.#redis, 'refuse', keysOf(device, { lease: null, pending: null }), [device, epoch, code, remote]);
+  }
+
+  /**
+   * Whether the newcomer and the holder oust each other in turn (boots A, B, A within FLAPPING_WINDOW_MS). Then it must wait,
+   * each time longer, and `device.flapping` names both addresses, once in a window.
+   * @returns How long it must wait in milliseconds; 0 when it may come in.
+   */
+  async damp(device: string, boot: string, remote: string): Promise<number> {
+    const { FLAPPING_MS: first, FLAPPING_WINDOW_MS: window } = this.#limits;
+    const args = [device, boot, remote, window, first, first * FLAPPING_MOST];
+    const [, wait] = await runVerdict(this.#redis, 'damp', keysOf(device, { lease: null, pending: null }), args);
+    return Number(wait ?? 0);
   }
 
   /** Reads what the lease owns, runs the script with those keys, and again when the lease changed in between. */

@@ -22,9 +22,9 @@ const MOST_OF_REMOTE = 128;
 /**
  * One acquire, from a device's handshake to its lease:
  *
- *   authenticate → look → held by another? probe → begin → ports, names, bind (set-up.ts) → confirm
- *        ^                      | alive: refused        |
- *        \----- somebody else was faster ---------------/
+ *   authenticate → look → held by another? probe → flapping? → begin → ports, names, bind (set-up.ts) → confirm
+ *        ^                      | alive: refused    | refused   |
+ *        \----- somebody else was faster -----------------------/
  *
  * The lease stays what it was until the confirm; whatever fails before falls back.
  * @throws CulvertError with the code of the refusal.
@@ -60,6 +60,8 @@ async function compete(request: Request, until: number, deps: ManagerDeps): Prom
     const { lease } = found;
     if (lease?.state === 'held' && !isSameAgent(lease, request)) await challenge(lease, found, request, deps);
 
+    await damp(request, deps);
+
     const begun = await deps.store.leases.begin(device, tenure, {
       expectedEpoch: lease?.epoch ?? 0,
       mayBeHeld: lease?.state === 'held',
@@ -94,4 +96,14 @@ async function challenge(lease: Lease, found: StoredLease, request: Request, dep
   if (!(await holderLives(lease, found.ingressIncarnation, deps))) return;
   await deps.store.leases.refuse(lease.device, lease.epoch, 'name_in_use', request.remote);
   throw new CulvertError('name_in_use', `${lease.device} is connected from ${lease.remote || 'elsewhere'}`);
+}
+
+/** Slows down those that oust each other in turn, so that whoever holds the name now can be reached for a while. */
+async function damp({ device, boot, remote }: Request, { store, log }: ManagerDeps): Promise<void> {
+  const waitMs = await store.leases.damp(device, boot, remote);
+  if (waitMs === 0) return;
+  log.warn({ event: 'device.flapping', device, remote, waitMs });
+  throw new CulvertError('rate_limited', `two agents use the name ${device} in turn; it is the other's for now`, {
+    retryAfterMs: waitMs,
+  });
 }

@@ -15,6 +15,16 @@ if not tenure or tenure.epoch ~= epoch then return { 'stale', tenure and tenure.
 local listener, endpoints = ARGV[3], cjson.decode(ARGV[4])
 if undeclared(lease) then return { 'changed' } end
 
+-- Remembers who came, so that two that oust each other in turn are found out (damp-6.lua).
+local BOOTS_KEPT = 8
+local function note_boot(former, newcomer)
+  if newcomer.boot == '' or newcomer.boot == former.boot then return end
+  local boots = former.boots and cjson.decode(former.boots) or {}
+  boots[#boots + 1] = { boot = newcomer.boot, remote = newcomer.remote, at = now }
+  while #boots > BOOTS_KEPT do table.remove(boots, 1) end
+  redis.call('HSET', KEYS[1], 'boots', cjson.encode(boots))
+end
+
 local free_list = 'ports:' .. listener
 local wanted, kept_hosts = {}, {}
 for _, endpoint in ipairs(endpoints) do
@@ -73,6 +83,7 @@ redis.call('HSET', KEYS[1], 'device', device, 'state', 'held', 'epoch', int(epoc
   'ingress_incarnation', instance and cjson.decode(instance).incarnation or '', 'endpoints', ARGV[4],
   'boot', tenure.boot, 'remote', tenure.remote, 'warm', tenure.warm, 'transfers', tenure.transfers,
   'max_frame', tenure.max_frame, 'token_digest', tenure.token_digest)
+note_boot(lease, tenure)
 redis.call('PERSIST', KEYS[1])
 redis.call('ZADD', KEYS[3], 0, device)
 redis.call('ZREM', KEYS[4], device)

@@ -23,6 +23,8 @@ if lease.state ~= 'held' then return { 'unchanged', lease.state } end
 local reason, wait, slack = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[7])
 lease.reason = reason
 redis.call('HSET', KEYS[1], 'reason', reason)
+-- Who says goodbye is ousted by nobody.
+if reason == 'bye' then redis.call('HDEL', KEYS[1], 'boots') end
 emit('device.disconnected', lease.epoch, lease.seq, { reason = reason, ingress = lease.ingress })
 lease.seq = lease.seq + 1
 if wait > 0 then enter(lease, 'reconnecting', now + wait, slack) else enter_grace(lease, tonumber(ARGV[6]), slack) end
