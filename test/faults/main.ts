@@ -1,0 +1,31 @@
+/**
+ * `npm run test:faults`: every fault in real time with the limits as they are shipped, about 15 minutes; FAULT_MINUTES goes on
+ * longer. `short` runs the scaled-down version; a further argument is a pattern of the faults to run. Ends with the table and
+ * the line `N passed, N failed`.
+ */
+import { REAL, SHORT } from './profile.ts';
+import { isWell, type Row, runFaults, tableOf } from './run.ts';
+
+const [first, second] = process.argv.slice(2);
+const profile = first === 'short' ? SHORT : REAL;
+const pattern = first === 'short' ? second : first;
+const rows: Row[] = [];
+let crashed = 0;
+try {
+  await runFaults(
+    profile,
+    Number(process.env.FAULT_MINUTES ?? 0),
+    (row) => {
+      rows.push(row);
+      console.log(`${isWell(row) ? 'ok  ' : 'FAIL'} ${row.fault}`);
+    },
+    pattern === undefined ? undefined : new RegExp(pattern),
+  );
+} catch (error) {
+  crashed = 1;
+  console.error(error);
+}
+const passed = rows.filter(isWell).length;
+console.log(`\n${tableOf(rows)}\n`);
+console.log(`${passed} passed, ${rows.length - passed + crashed} failed`);
+process.exit(passed === rows.length && crashed === 0 ? 0 : 1);

@@ -1,0 +1,93 @@
+import { FAULTS, type Fault } from './faults.ts';
+import type { Profile } from './profile.ts';
+import { type Seen, sumUp } from './tally.ts';
+import { World } from './world.ts';
+
+export interface Row {
+  fault: string;
+  seen: Seen;
+  /** One sentence for everything that broke a promise. */
+  broken: string[];
+  eventFaults: string[];
+  leaks: string[];
+}
+
+const REST_MS = 20_000;
+
+/** Injects one fault under load and looks at what became of visitors, events and leftovers. */
+export async function runFault(world: World, fault: Fault): Promise<Row> {
+  world.tally.take();
+  world.startVisitors();
+  const broken: string[] = [];
+  await world.calm(world.profile.recoverMs);
+  world.tally.take();
+  const injectedAt = performance.now();
+  try {
+    await fault.inject(world);
+    await world.calm(world.profile.recoverMs);
+  } catch (error) {
+    broken.push((error as Error).message);
+  }
+  await world.stopVisitors();
+  const seen = sumUp(world.tally.take(), injectedAt);
+  broken.push(...fault.judge(seen));
+  const leaks = await world.leaks(REST_MS);
+  const eventFaults = await world.eventFaults(REST_MS);
+  return { fault: fault.name, seen, broken, eventFaults, leaks };
+}
+
+/** All faults, one after the other; with `minutes` again and again until they are over. `tell` gets every row. */
+export async function runFaults(profile: Profile, minutes: number, tell: (row: Row) => void, only?: RegExp): Promise<void> {
+  const until = performance.now() + minutes * 60_000;
+  const world = await World.start(profile);
+  try {
+    await world.leaks(REST_MS);
+    const faults = FAULTS.filter(({ name }) => only === undefined || only.test(name));
+    do {
+      for (const fault of faults) tell(await runFault(world, fault));
+    } while (performance.now() < until);
+  } finally {
+    await world.stop();
+  }
+}
+
+export const isWell = ({ broken, eventFaults, leaks }: Row): boolean => broken.length + eventFaults.length + leaks.length === 0;
+
+const COLUMNS = [
+  'fault',
+  'visits',
+  'failed',
+  'refused',
+  'held',
+  'p99 ms',
+  'longest ms',
+  'recovered ms',
+  'events',
+  'leaks',
+] as const;
+
+/** The rows as a table of plain text, what went wrong below it. */
+export function tableOf(rows: readonly Row[]): string {
+  const cells = rows.map(({ fault, seen, eventFaults, leaks }) =>
+    [
+      fault,
+      seen.visits,
+      seen.failed,
+      seen.refused,
+      seen.held,
+      seen.p99,
+      seen.longest,
+      seen.recoveredMs,
+      eventFaults.length,
+      leaks.length,
+    ].map(String),
+  );
+  const widths = COLUMNS.map((title, at) => Math.max(title.length, ...cells.map((row) => row[at]?.length ?? 0)));
+  const line = (row: readonly string[]): string =>
+    row.map((cell, at) => (at === 0 ? cell.padEnd(widths[at] ?? 0) : cell.padStart(widths[at] ?? 0))).join('  ');
+  const notes = rows.flatMap(({ fault, seen, broken, eventFaults, leaks }) => [
+    ...seen.faults.map((text) => `  ${fault}: visitors saw ${text}`),
+    ...[...broken, ...eventFaults, ...leaks].map((text) => `  ${fault}: BROKEN: ${text}`),
+  ]);
+  return [line(COLUMNS), ...cells.map(line), ...notes].join('\n');
+}
