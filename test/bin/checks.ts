@@ -16,7 +16,7 @@ interface Check {
 
 const CHECKS: readonly Check[] = [
   { name: 'types', command: bin('tsc'), args: ['--noEmit', '-p', 'tsconfig.json'] },
-  { name: 'lint and format', command: bin('biome'), args: ['ci', '--reporter=summary', '.'] },
+  { name: 'lint and format', command: bin('biome'), args: ['ci', '--colors=off', '--reporter=summary', '.'] },
   { name: 'layers', command: bin('depcruise'), args: ['--config', '.dependency-cruiser.cjs', ...SOURCE_FOLDERS] },
 ];
 

@@ -169,6 +169,7 @@ export class Stack {
   }
 
   #add(plan: Omit<ChildPlan, 'logPath'>): Child {
+    if (this.#stopping !== undefined) throw new Error('the stack is being stopped');
     const { name, command, args, env, stage, ready } = plan;
     const child = new Child(
       { name, command, args, env, stage, ready, logPath: this.#log(name) },
