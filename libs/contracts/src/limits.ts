@@ -36,6 +36,12 @@ export const LIMITS = {
   HANDSHAKE_MS: ms(10 * SECOND, 100, MINUTE, 'a handshake that takes longer is not a device that works'),
   HANDSHAKE_BYTES: bytes(8 * KIB, KIB, 64 * KIB, 'request line and headers of a handshake; the longest legal one is under 2 KiB'),
   HANDSHAKES_PENDING: count(512, 1, 100_000, 'unauthenticated handshakes at once in one instance; bounds their memory'),
+  ACQUIRES_AT_ONCE: count(
+    64,
+    1,
+    10_000,
+    'leases being acquired at once by one ws-ingress; who finds no turn within 0.4 of HANDSHAKE_MS is sent away for a while',
+  ),
   CONTROL_MESSAGE_BYTES: bytes(1024, 256, 64 * KIB, 'protocol version 1: a flat JSON object that a microcontroller can hold'),
   CONTROL_MESSAGES_PER_SECOND: count(1000, 10, 1_000_000, 'messages of one device; dials refused at full speed stay below'),
   CONTROL_BUFFER_BYTES: bytes(

@@ -41,7 +41,10 @@ export interface HandshakeServer {
   close(): Promise<void>;
 }
 
-const TOO_MANY_RETRY_MS = 2_000;
+/** Who is sent away comes back within this span: spread, so that all of them do not come at once again. */
+const AWAY_MIN_MS = 2_000;
+const AWAY_MAX_MS = 10_000;
+const spreadMs = (): number => AWAY_MIN_MS + Math.random() * (AWAY_MAX_MS - AWAY_MIN_MS);
 
 /**
  * An HTTP server for handshakes only: each is bounded in size (HANDSHAKE_BYTES) and time (HANDSHAKE_MS, from accept to
@@ -62,7 +65,7 @@ export async function serveHandshakes(options: HandshakeServerOptions): Promise<
     const guard = new Guard(socket, limits, render);
     pending.set(socket, guard);
     guard.onReleased = () => void pending.delete(socket);
-    if (full) guard.refuse({ code: 'unavailable', message: 'too many handshakes at once', retryAfterMs: TOO_MANY_RETRY_MS });
+    if (full) guard.refuse({ code: 'unavailable', message: 'too many handshakes at once', retryAfterMs: spreadMs() });
   });
   const start = (request: IncomingMessage, socket: Socket, head: Buffer): void => {
     const guard = pending.get(socket);
@@ -153,7 +156,7 @@ class Guard {
     this.refuse(
       this.#state === 'reading'
         ? { code: 'bad_request', message: `the request's head was not complete within ${this.#limits.HANDSHAKE_MS} ms` }
-        : { code: 'unavailable', message: 'the handshake could not be finished in time', retryAfterMs: TOO_MANY_RETRY_MS },
+        : { code: 'unavailable', message: 'the handshake could not be finished in time', retryAfterMs: spreadMs() },
     );
   };
 

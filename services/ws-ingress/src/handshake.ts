@@ -8,6 +8,7 @@ import type { Connections } from './connections.ts';
 import type { Tenure } from './control-connection.ts';
 import type { IngressMetrics } from './metrics.ts';
 import type { Releases } from './releases.ts';
+import type { Turns } from './turns.ts';
 
 export interface HandshakeDeps {
   id: string;
@@ -17,12 +18,15 @@ export interface HandshakeDeps {
   metrics: IngressMetrics;
   connections: Connections;
   releases: Releases;
+  turns: Turns;
   webSockets: WebSocketServer;
   windingDown(): boolean;
   onGranted(ws: WebSocket, tenure: Tenure): void;
 }
 
 const RETRY_MS = 2_000;
+/** Of HANDSHAKE_MS may be spent in line; the rest is for the lease. */
+const WAIT_SHARE = 0.4;
 /** Another instance takes the device at once. */
 const WIND_DOWN_RETRY_MS = 1_000;
 
@@ -31,16 +35,18 @@ const WIND_DOWN_RETRY_MS = 1_000;
  * all of them come before the 101. A client that leaves meanwhile leaves no tenure behind.
  */
 export async function serveHandshake(handshake: Handshake, deps: HandshakeDeps): Promise<void> {
-  const { connections, limits, log, metrics, releases } = deps;
+  const { connections, limits, log, metrics, releases, turns } = deps;
   const { request } = handshake;
   const remote = remoteOf(handshake);
   const asked = parseControlHandshake(request.method ?? '', request.url ?? '', request.headers, limits);
   let settled = (): void => {};
+  let giveTurn = (): void => {};
   try {
     if (!asked.ok) throw new CulvertError(asked.code, asked.message);
     if (deps.windingDown()) throw new CulvertError('wind_down', undefined, { retryAfterMs: WIND_DOWN_RETRY_MS });
     // A mistyped or invented token is told by its checksum; nobody on the bus is asked.
     if (!isWellFormedToken(asked.token)) throw new CulvertError('unauthorized', 'the device token is not valid');
+    giveTurn = await turns.take(handshake.gone, limits.HANDSHAKE_MS * WAIT_SHARE);
     settled = connections.announce(asked.name);
     const tenure = await acquire(asked, remote, deps);
     const ws = handshake.take() ? upgrade(handshake, asked.key, deps.webSockets) : undefined;
@@ -56,6 +62,7 @@ export async function serveHandshake(handshake: Handshake, deps: HandshakeDeps):
     handshake.refuse(refusal);
   } finally {
     settled();
+    giveTurn();
   }
 }
 

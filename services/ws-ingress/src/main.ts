@@ -11,6 +11,7 @@ import { HeartbeatWheel } from './heartbeats.ts';
 import { createMetrics } from './metrics.ts';
 import { publicSideOf } from './public-side.ts';
 import { Releases } from './releases.ts';
+import { Turns } from './turns.ts';
 import { windDown } from './wind-down.ts';
 
 const SERVICE = 'ws-ingress';
@@ -37,6 +38,7 @@ await runService({
     const connections = new Connections();
     const releases = new Releases(bus, limits, log, id);
     const wheel = new HeartbeatWheel(config.CULVERT_HEARTBEAT);
+    const turns = new Turns(limits.ACQUIRES_AT_ONCE);
     const audit = new Audit(bus, connections, log);
     const webSocketOptions = {
       noServer: true,
@@ -51,6 +53,8 @@ await runService({
       sockets: () => webSockets.clients.size,
       handshakes: () => server.pending,
       releases: () => releases.size,
+      acquires: () => turns.taken,
+      waiting: () => turns.waiting,
     });
     const scheme = config.CULVERT_PUBLIC_SCHEME === 'https' ? 'https' : 'http';
     const tcpHost = config.CULVERT_PUBLIC_HOST || config.CULVERT_DOMAIN;
@@ -76,7 +80,7 @@ await runService({
       render: renderRefusal,
       onHandshake: (handshake) =>
         void serveHandshake(handshake, {
-          ...{ id, bus, limits, log, metrics, connections, releases, webSockets },
+          ...{ id, bus, limits, log, metrics, connections, releases, turns, webSockets },
           windingDown: () => windingDown,
           onGranted: (ws, tenure) => {
             const connection = new ControlConnection(ws, tenure, control);

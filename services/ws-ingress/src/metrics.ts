@@ -13,6 +13,8 @@ export interface IngressGauges {
   sockets(): number;
   handshakes(): number;
   releases(): number;
+  acquires(): number;
+  waiting(): number;
 }
 
 export function createMetrics(registry: Registry, gauges: IngressGauges): IngressMetrics {
@@ -31,6 +33,8 @@ export function createMetrics(registry: Registry, gauges: IngressGauges): Ingres
   gauge('culvert_control_sockets', 'WebSockets of control connections, closing ones included', gauges.sockets);
   gauge('culvert_handshakes_pending', 'Handshakes under way', gauges.handshakes);
   gauge('culvert_releases_waiting', 'Ended tenures that the lease-manager has not heard of yet', gauges.releases);
+  gauge('culvert_acquires_running', 'Leases being acquired', gauges.acquires);
+  gauge('culvert_acquires_waiting', 'Handshakes that wait for their turn to acquire', gauges.waiting);
   return {
     handshakes: new Counter({
       name: 'culvert_control_handshakes_total',
