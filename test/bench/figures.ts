@@ -1,21 +1,18 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 
-/** Clock ticks a second of /proc: 100 on every Linux that Node runs on. */
-const TICKS = 100;
-
-/** User + system seconds that the processes have used so far. A process that is gone counts as 0. */
+/** User and system seconds that the processes have used so far, to the microsecond. One that is gone counts as 0. */
 export function cpuSeconds(pids: readonly number[]): number {
-  let ticks = 0;
+  let nanoseconds = 0;
   for (const pid of pids) {
     try {
-      const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      ticks += Number(fields[11]) + Number(fields[12]);
+      for (const thread of readdirSync(`/proc/${pid}/task`)) {
+        nanoseconds += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ')[0]);
+      }
     } catch {
       // gone: its share is lost, which shows as a figure that is too good; drivers keep their processes alive
     }
   }
-  return ticks / TICKS;
+  return nanoseconds / 1e9;
 }
 
 /** Resident memory in MiB. */

@@ -6,17 +6,31 @@
 import { fork } from 'node:child_process';
 import type { AddressInfo } from 'node:net';
 import { parseArgs } from 'node:util';
-import { culvert } from './drivers/culvert.ts';
+import { bore } from './drivers/bore.ts';
+import { cRelay } from './drivers/c-relay.ts';
+import { chisel } from './drivers/chisel.ts';
+import { culvert, culvertReplicas } from './drivers/culvert.ts';
 import { direct } from './drivers/direct.ts';
 import type { Driver, Path } from './drivers/driver.ts';
+import { frpMux, frpPool } from './drivers/frp.ts';
 import { nginxStream } from './drivers/nginx.ts';
+import { nginxHttp } from './drivers/nginx-http.ts';
 import { nodeProxy } from './drivers/node-proxy.ts';
+import { rathole } from './drivers/rathole.ts';
+import { relayAlone } from './drivers/relay.ts';
 import { ssh } from './drivers/ssh.ts';
+import { wsStreams } from './drivers/ws-streams.ts';
+import { wstunnel } from './drivers/wstunnel.ts';
 import { FULL, measure, QUICK } from './measures.ts';
+import { enterNamespace } from './namespace.ts';
 import { machine, markdown, type Result, type Run, save } from './report.ts';
 
-const DRIVERS: readonly Driver[] = [culvert, direct, nodeProxy, nginxStream, ssh];
+const DRIVERS: readonly Driver[] = [
+  ...[culvert, culvertReplicas, relayAlone, direct, cRelay, nginxStream, nodeProxy, wsStreams, nginxHttp],
+  ...[ssh, frpMux, frpPool, rathole, chisel, wstunnel, bore],
+];
 
+enterNamespace();
 const { values } = parseArgs({ options: { quick: { type: 'boolean' }, only: { type: 'string' } } });
 const sizes = values.quick ? QUICK : FULL;
 const wanted = values.only?.toLowerCase().split(',');

@@ -1,6 +1,6 @@
 import type { Path } from './drivers/driver.ts';
 import { cpuSeconds, median, percentile, residentMib } from './figures.ts';
-import { download, freshVisitors, pingPong, upload } from './visitor.ts';
+import { download, freshVisitor, freshVisitors, pingPong, requests, stalledVisitors, upload } from './visitor.ts';
 
 /** How much is done in one measurement; `quick` is for trying the benchmark itself. */
 export interface Sizes {
@@ -9,67 +9,145 @@ export interface Sizes {
   widths: readonly number[];
   pings: number;
   freshMs: number;
+  besideMs: number;
+  stalled: number;
 }
 
-export const FULL: Sizes = { rounds: 5, bytes: 512e6, widths: [1, 8, 64], pings: 2_000, freshMs: 3_000 };
-export const QUICK: Sizes = { rounds: 1, bytes: 64e6, widths: [1, 8], pings: 300, freshMs: 500 };
+export const FULL: Sizes = {
+  ...{ rounds: 5, bytes: 512e6, widths: [1, 8, 64], pings: 2_000 },
+  ...{ freshMs: 2_000, besideMs: 2_000, stalled: 100 },
+};
+export const QUICK: Sizes = {
+  ...{ rounds: 1, bytes: 32e6, widths: [1, 8], pings: 100 },
+  ...{ freshMs: 150, besideMs: 150, stalled: 10 },
+};
 
 /** One figure of one round: rows are averaged by median over the rounds. */
 export type Figures = Record<string, number>;
 
-async function bulk(
-  path: Path,
-  width: number,
-  bytes: number,
-  run: (port: number, bytes: number) => Promise<number>,
-): Promise<{ mbps: number; cpu: number }> {
+const partsOf = (path: Path): [string, readonly number[]][] => Object.entries(path.parts);
+const cpuOf = (path: Path): Map<string, number> => new Map(partsOf(path).map(([part, pids]) => [part, cpuSeconds(pids)]));
+
+/** CPU of every part since `before`, and of all, in units of `unit`. */
+function addCpu(figures: Figures, row: string, path: Path, before: Map<string, number>, unit: number): void {
+  if (before.size === 0) return;
+  let all = 0;
+  for (const [part, pids] of partsOf(path)) {
+    const used = (cpuSeconds(pids) - (before.get(part) ?? 0)) / unit;
+    all += used;
+    if (before.size > 1) figures[`${row}, ${part}`] = used;
+  }
+  figures[row] = all;
+}
+
+async function bulk(figures: Figures, path: Path, width: number, bytes: number, letter: 'D' | 'U'): Promise<void> {
   const each = Math.floor(bytes / width);
-  const cpuBefore = cpuSeconds(path.pids);
+  const run = letter === 'D' ? download : upload;
+  const before = cpuOf(path);
   const at = performance.now();
-  const moved = await Promise.all(Array.from({ length: width }, () => run(path.port, each)));
+  const moved = await Promise.all(
+    Array.from({ length: width }, (_, index) => run(path.ports[index % path.ports.length] as number, each)),
+  );
   const seconds = (performance.now() - at) / 1000;
   const total = moved.reduce((sum, one) => sum + one, 0);
   if (total !== each * width) throw new Error(`${total} bytes arrived instead of ${each * width}`);
-  return { mbps: total / 1e6 / seconds, cpu: (cpuSeconds(path.pids) - cpuBefore) / (total / 1e9) };
+  figures[`${width} ${letter}: MB/s`] = total / 1e6 / seconds;
+  addCpu(figures, `${width} ${letter}: CPU-s/GB`, path, before, total / 1e9);
 }
 
-/** All figures of one path in one round. D is device to visitor, U the other way. */
-export async function measure(path: Path, sizes: Sizes): Promise<Figures> {
-  const figures: Figures = {};
-  for (const width of sizes.widths) {
-    for (const [letter, run] of [
-      ['D', download],
-      ['U', upload],
-    ] as const) {
-      const { mbps, cpu } = await bulk(path, width, sizes.bytes, run);
-      figures[`${width} ${letter}: MB/s`] = mbps;
-      if (path.pids.length > 0) figures[`${width} ${letter}: CPU-s/GB`] = cpu;
-    }
-  }
-  const alone = await pingPong(path.port, sizes.pings);
+/** Small requests on a kept connection, first alone, then beside one visitor who downloads without a pause. */
+async function small(figures: Figures, path: Path, sizes: Sizes): Promise<void> {
+  const port = path.ports[0] as number;
+  const alone = await pingPong(port, sizes.pings);
   figures['200 B round trip, alone: p50 us'] = median(alone);
   figures['200 B round trip, alone: p99 us'] = percentile(alone, 0.99);
   figures['200 B round trip, alone: p99.9 us'] = percentile(alone, 0.999);
   figures['200 B round trips a second, one visitor'] = 1e6 / (alone.reduce((sum, one) => sum + one, 0) / alone.length);
 
-  // A bulk transfer that is cut off once the small ones are through: long enough for any path.
-  let busy = true;
-  const besides = (async () => {
-    while (busy) await download(path.port, sizes.bytes);
+  const solo = await flood(port, sizes.besideMs);
+  let over = false;
+  const pinging = (async () => {
+    const times: number[] = [];
+    while (!over) times.push(...(await pingPong(port, 50)).slice(1));
+    return times;
   })();
-  const beside = await pingPong(path.port, Math.max(100, Math.floor(sizes.pings / 4)));
-  busy = false;
-  await besides;
+  const shared = await flood(port, sizes.besideMs);
+  over = true;
+  const beside = await pinging;
   figures['200 B round trip, beside bulk: p50 us'] = median(beside);
   figures['200 B round trip, beside bulk: p99 us'] = percentile(beside, 0.99);
+  figures['bulk beside round trips, of bulk alone'] = shared / solo;
+}
 
-  const single = await freshVisitors(path.port, 1, sizes.freshMs / 2);
+/** MB/s of one endless download, over a window. */
+async function flood(port: number, ms: number): Promise<number> {
+  const at = performance.now();
+  let bytes = 0;
+  await download(port, 1e12, (count) => {
+    bytes += count;
+    return performance.now() - at < ms;
+  });
+  return bytes / 1e3 / (performance.now() - at);
+}
+
+async function newVisitors(figures: Figures, path: Path, sizes: Sizes): Promise<void> {
+  const port = path.ports[0] as number;
+  const single = await freshVisitors([port], 1, sizes.freshMs / 2);
   figures['new visitor to answer: p50 us'] = median(single.times);
   figures['new visitor to answer: p99 us'] = percentile(single.times, 0.99);
-  const cpuBefore = cpuSeconds(path.pids);
-  const many = await freshVisitors(path.port, 32, sizes.freshMs);
+  for (const [way, other] of Object.entries(path.ways ?? {})) {
+    const times: number[] = [];
+    for (let count = 0; count < Math.max(20, sizes.pings / 10); count += 1) times.push(await freshVisitor(other));
+    figures[`new visitor to answer, ${way}: p50 us`] = median(times);
+  }
+  const before = cpuOf(path);
+  const many = await freshVisitors(path.ports, 32, sizes.freshMs);
   figures['new visitors a second, 32 at a time'] = many.perSecond;
-  if (path.pids.length > 0) figures['CPU us a new visitor'] = ((cpuSeconds(path.pids) - cpuBefore) * 1e6) / many.times.length;
-  if (path.pids.length > 0) figures['resident memory after it all, MiB'] = residentMib(path.pids);
+  addCpu(figures, 'new visitor: CPU us', path, before, many.times.length / 1e6);
+}
+
+async function http(figures: Figures, path: Path, sizes: Sizes): Promise<void> {
+  if (path.http === undefined) return;
+  await requests(path.http, 32, sizes.freshMs / 10); // connections and transfers are there from here on
+  const before = cpuOf(path);
+  const { perSecond, times } = await requests(path.http, 32, sizes.freshMs);
+  figures['HTTP requests a second, 32 kept connections'] = perSecond;
+  figures['HTTP request, 32 kept connections: p50 us'] = median(times);
+  figures['HTTP request, 32 kept connections: p99 us'] = percentile(times, 0.99);
+  addCpu(figures, 'HTTP request: CPU us', path, before, times.length / 1e6);
+  const one = await requests(path.http, 1, sizes.freshMs / 2);
+  figures['HTTP request, one kept connection: p50 us'] = median(one.times);
+}
+
+/** Memory that visitors who read nothing of 100 MB cost, once it has stopped growing. */
+async function stalled(figures: Figures, path: Path, sizes: Sizes): Promise<void> {
+  const before = new Map(partsOf(path).map(([part, pids]) => [part, residentMib(pids)]));
+  const end = stalledVisitors(path.ports, sizes.stalled);
+  let last = -1;
+  for (let look = 0; look < 20; look += 1) {
+    await new Promise((done) => setTimeout(done, 250));
+    const now = partsOf(path).reduce((sum, [, pids]) => sum + residentMib(pids), 0);
+    if (Math.abs(now - last) < 0.5) break;
+    last = now;
+  }
+  for (const [part, pids] of partsOf(path)) {
+    figures[`${sizes.stalled} stalled visitors: MiB more, ${part}`] = residentMib(pids) - (before.get(part) ?? 0);
+  }
+  end();
+}
+
+/** All figures of one path in one round. D is device to visitor, U the other way. */
+export async function measure(path: Path, sizes: Sizes): Promise<Figures> {
+  const figures: Figures = {};
+  if (path.ports.length > 0) {
+    for (const width of sizes.widths) {
+      await bulk(figures, path, width, sizes.bytes, 'D');
+      await bulk(figures, path, width, sizes.bytes, 'U');
+    }
+    await small(figures, path, sizes);
+    await newVisitors(figures, path, sizes);
+  }
+  await http(figures, path, sizes);
+  if (path.ports.length > 0) await stalled(figures, path, sizes);
   return figures;
 }

@@ -2,6 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { cpus, release } from 'node:os';
 import { median } from './figures.ts';
 import type { Figures } from './measures.ts';
+import { congestionControl } from './namespace.ts';
 
 export interface Result {
   name: string;
@@ -20,7 +21,7 @@ export interface Run {
 }
 
 export const machine = (): string =>
-  `${cpus().length} x ${cpus()[0]?.model ?? 'CPU'}, Linux ${release()}, Node ${process.version}`;
+  `${cpus().length} x ${cpus()[0]?.model ?? 'CPU'}, Linux ${release()}, Node ${process.version}, TCP ${congestionControl()}`;
 
 export function medians(result: Result): Figures {
   const keys = new Set(result.rounds.flatMap((round) => Object.keys(round)));

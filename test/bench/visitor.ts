@@ -1,7 +1,11 @@
 import net from 'node:net';
 
-/** One visitor that fetches `bytes`; resolves with the bytes received. Reads into one reused buffer. */
-export function download(port: number, bytes: number): Promise<number> {
+/**
+ * One visitor that fetches `bytes`; resolves with the bytes received. Reads into one reused buffer.
+ *
+ * @param onRead Is told of every read; false hangs up.
+ */
+export function download(port: number, bytes: number, onRead: (count: number) => boolean = () => true): Promise<number> {
   return new Promise((resolve, reject) => {
     let got = 0;
     const buffer = Buffer.allocUnsafe(1 << 18);
@@ -13,6 +17,7 @@ export function download(port: number, bytes: number): Promise<number> {
         buffer,
         callback: (read) => {
           got += read;
+          if (!onRead(read)) socket.destroy();
           return true;
         },
       },
@@ -24,10 +29,10 @@ export function download(port: number, bytes: number): Promise<number> {
 
 const BLOCK = Buffer.alloc(1 << 18, 'visitor ');
 
-/** One visitor that sends `bytes` and ends; resolves with the count that the local target answered. */
+/** One visitor that sends `bytes`; resolves with `bytes` once the local target says that it has exactly them. */
 export function upload(port: number, bytes: number): Promise<number> {
   return new Promise((resolve, reject) => {
-    const socket = net.connect({ host: '127.0.0.1', port, noDelay: true, allowHalfOpen: true });
+    const socket = net.connect({ host: '127.0.0.1', port, noDelay: true });
     let answer = '';
     let left = bytes;
     const more = (): void => {
@@ -39,15 +44,14 @@ export function upload(port: number, bytes: number): Promise<number> {
           return;
         }
       }
-      socket.end();
     };
-    socket.write('U\n');
+    socket.write(`U ${bytes}\n`);
     more();
     socket.on('data', (data) => {
       answer += data.toString('latin1');
     });
-    socket.on('error', reject).on('end', () => socket.destroy());
-    socket.on('close', () => resolve(Number(answer)));
+    // No half-close: not every tunnel has one.
+    socket.on('error', reject).on('close', () => resolve(answer === 'ok\n' ? bytes : 0));
   });
 }
 
@@ -98,13 +102,74 @@ export function freshVisitor(port: number): Promise<number> {
   });
 }
 
-/** `width` visitors at a time for `ms`; resolves with visitors a second and the times of all. */
-export async function freshVisitors(port: number, width: number, ms: number): Promise<{ perSecond: number; times: number[] }> {
+/** `width` visitors at a time, spread over the ports, for `ms`; resolves with visitors a second and the times of all. */
+export async function freshVisitors(
+  ports: readonly number[],
+  width: number,
+  ms: number,
+): Promise<{ perSecond: number; times: number[] }> {
   const times: number[] = [];
   const start = performance.now();
-  const lane = async (): Promise<void> => {
+  const lane = async (port: number): Promise<void> => {
     while (performance.now() - start < ms) times.push(await freshVisitor(port));
   };
-  await Promise.all(Array.from({ length: width }, lane));
+  await Promise.all(Array.from({ length: width }, (_, index) => lane(ports[index % ports.length] as number)));
   return { perSecond: (times.length * 1000) / (performance.now() - start), times };
+}
+
+/** Keep-alive HTTP: `width` connections with one request after the other for `ms`; microseconds of each. */
+export async function requests(
+  { port, host }: { port: number; host: string },
+  width: number,
+  ms: number,
+): Promise<{ perSecond: number; times: number[] }> {
+  const times: number[] = [];
+  const start = performance.now();
+  const until = start + ms;
+  await Promise.all(Array.from({ length: width }, () => requestLane(port, host, until, times)));
+  return { perSecond: (times.length * 1000) / (performance.now() - start), times };
+}
+
+function requestLane(port: number, host: string, until: number, times: number[]): Promise<void> {
+  const request = `GET /bench HTTP/1.1\r\nHost: ${host}\r\nUser-Agent: bench\r\n\r\n`;
+  return new Promise((resolve, reject) => {
+    const socket = net.connect({ host: '127.0.0.1', port, noDelay: true });
+    let text = '';
+    let at = 0;
+    const ask = (): void => {
+      text = '';
+      at = performance.now();
+      socket.write(request);
+    };
+    socket.on('connect', ask).on('error', reject);
+    socket.on('data', (data) => {
+      text += data.toString('latin1');
+      const head = text.indexOf('\r\n\r\n');
+      const length = Number(/content-length: ([0-9]+)/i.exec(text)?.[1]);
+      if (head < 0 || text.length < head + 4 + length) return;
+      if (!text.startsWith('HTTP/1.1 200 ')) {
+        socket.destroy(new Error(`the answer was ${text.slice(0, 80)}`));
+        return;
+      }
+      const now = performance.now();
+      times.push((now - at) * 1000);
+      if (now < until) ask();
+      else socket.end();
+    });
+    socket.on('close', () => resolve());
+  });
+}
+
+/** Visitors that ask for a lot and read nothing; the returned function ends them. */
+export function stalledVisitors(ports: readonly number[], count: number): () => void {
+  const sockets = Array.from({ length: count }, (_, index) => {
+    const socket = net.connect({ host: '127.0.0.1', port: ports[index % ports.length] as number });
+    socket.on('error', () => {});
+    socket.pause();
+    socket.write('D 100000000\n');
+    return socket;
+  });
+  return () => {
+    for (const socket of sockets) socket.destroy();
+  };
 }

@@ -1,28 +1,42 @@
-import { startStack } from '../../harness/system.ts';
+import { type RunningAgent, startStack } from '../../harness/system.ts';
 import { childPids } from '../processes.ts';
 import type { Driver } from './driver.ts';
 
-/** The real stack of `npm start` and the real agent; visitors come by public port. */
-export const culvert: Driver = {
-  name: 'Culvert',
+/** The real stack of `npm start` and one real agent a listener; visitors come by public port, or by name at the edge. */
+export const culvertWith = (name: string, listeners: number): Driver => ({
+  name,
   unavailable: async () => undefined,
   start: async (originPort) => {
-    const stack = await startStack();
-    const agent = await stack.runAgent({
-      name: 'bench',
-      token: await stack.addDevice('bench'),
-      mappings: [`tcp:9=127.0.0.1:${originPort}`],
-    });
-    const listeners = stack.info.services.filter(({ name }) => name === 'tcp-listener').map(({ pid }) => pid);
-    return {
-      port: agent.endpoint(9).public_port,
-      // The edge carries the transfer connections, so its workers count like the listener and the agent.
-      pids: [...listeners, agent.pid, ...childPids(stack.info.nginx.pid)],
-      version: 'this checkout',
-      stop: async () => {
-        await agent.stop();
-        await stack.stop();
-      },
-    };
+    const stack = await startStack({ env: { CULVERT_REPLICAS: `tcp-listener=${listeners}` } });
+    try {
+      const agents: RunningAgent[] = [];
+      for (let index = 1; index <= listeners; index += 1) {
+        const device = `bench-${index}`;
+        const mappings = [`tcp:9=127.0.0.1:${originPort}`, `http:80=127.0.0.1:${originPort}`];
+        agents.push(await stack.runAgent({ name: device, token: await stack.addDevice(device), mappings }));
+      }
+      const { host } = new URL(agents[0]?.endpoint(80).url ?? '');
+      return {
+        ports: agents.map((agent) => agent.endpoint(9).public_port),
+        parts: {
+          listener: stack.info.services.filter((service) => service.name === 'tcp-listener').map(({ pid }) => pid),
+          agent: agents.map(({ pid }) => pid),
+          edge: childPids(stack.info.nginx.pid),
+        },
+        http: { port: Number(new URL(stack.info.edge).port), host },
+        version: 'this checkout',
+        stop: async () => {
+          for (const agent of agents) await agent.stop();
+          await stack.stop();
+        },
+      };
+    } catch (error) {
+      await stack.stop();
+      throw error;
+    }
   },
-};
+});
+
+export const culvert = culvertWith('Culvert', 1);
+/** What `CULVERT_REPLICAS` brings: two listeners, and a device on each. */
+export const culvertReplicas = culvertWith('Culvert, two listeners', 2);

@@ -3,5 +3,11 @@ import type { Driver } from './driver.ts';
 export const direct: Driver = {
   name: 'direct',
   unavailable: async () => undefined,
-  start: async (port) => ({ port, pids: [], version: 'loopback', stop: async () => {} }),
+  start: async (port) => ({
+    ports: [port],
+    parts: {},
+    http: { port, host: 'origin' },
+    version: 'loopback',
+    stop: async () => {},
+  }),
 };

@@ -7,11 +7,17 @@ export interface Driver {
   start(originPort: number): Promise<Path>;
 }
 
+/** Pids by what they do, such as `listener` and `agent`. Only processes that relay bytes. */
+export type Parts = Readonly<Record<string, readonly number[]>>;
+
 export interface Path {
-  /** Port of 127.0.0.1 that visitors connect to. */
-  port: number;
-  /** Processes whose CPU time counts: all that relay bytes, and nothing else. */
-  pids: readonly number[];
+  /** Ports of 127.0.0.1 that visitors connect to, in turn. None: it takes HTTP only. */
+  ports: readonly number[];
+  parts: Parts;
+  /** Other ways in, for the time to the first byte only: `classic` → port. */
+  ways?: Readonly<Record<string, number>>;
+  /** Where HTTP requests with this Host are answered by the same origin. */
+  http?: { port: number; host: string };
   version: string;
   stop(): Promise<void>;
 }

@@ -75,8 +75,8 @@ export const ssh: Driver = {
     await waitForPort(remote);
     const { stderr } = await run('ssh', ['-V']);
     return {
-      port: remote,
-      pids: [client.pid as number, ...childPids(server.pid as number)],
+      ports: [remote],
+      parts: { listener: childPids(server.pid as number), agent: [client.pid as number] },
       version: stderr.split(',')[0] ?? 'unknown',
       stop: async () => {
         client.kill();

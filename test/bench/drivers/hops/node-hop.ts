@@ -1,3 +1,4 @@
+/** `node-hop.ts <port>`: a plain proxy of Node streams to a port of loopback. */
 import net from 'node:net';
 
 const target = Number(process.argv[2]);
