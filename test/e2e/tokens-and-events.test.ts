@@ -114,10 +114,11 @@ describe('events', () => {
     await until('the refusal', () => (errors.some((text) => /permission/i.test(text)) ? true : undefined));
     const overheard: string[] = [];
     nats.subscribe('*.*.*', { callback: (_error, message) => void overheard.push(message.subject) });
+    nats.subscribe('_INBOX.>', { callback: (_error, message) => void overheard.push(message.subject) });
     await nats.flush();
     await stack.addDevice('henry');
     await stack.culvert('device', 'show', 'henry');
-    expect(overheard.filter((subject) => subject.startsWith('cmd.'))).toEqual([]);
+    expect(overheard.filter((subject) => /^(?:cmd\.|_INBOX)/.test(subject))).toEqual([]);
     await expect(nats.request('cmd.device.revoke', '{"device":"dora"}', { timeout: 1_000 })).rejects.toThrow();
     await nats.close();
   });

@@ -1,13 +1,13 @@
-import { execFileSync, fork } from 'node:child_process';
+import { type ChildProcess, execFileSync, fork } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { jetstream } from '@nats-io/jetstream';
 import { connect, type NatsConnection } from '@nats-io/transport-node';
+import { request } from 'undici';
 import { type AgentOptions, type CliOutput, RunningAgent, runCli } from './agent.ts';
-import { freePort } from './servers.ts';
+import { type PortBlock, reservePorts } from './port-blocks.ts';
 
 export type { RunningAgent } from './agent.ts';
 
@@ -30,7 +30,7 @@ export interface StackOptions {
   env?: Record<string, string>;
   /** Kept at the stop when given; a private one is made and removed otherwise. */
   stateDir?: string;
-  /** How many public TCP ports; default 200. */
+  /** How many public TCP ports; default 99. */
   tcpPorts?: number;
 }
 
@@ -54,71 +54,114 @@ const STOP_MS = 30_000;
 
 /** The whole system, as `npm start` runs it, on free ports and with a state dir of its own. */
 export class Stack {
-  info: StackInfo;
   readonly stateDir: string;
   readonly #env: Record<string, string>;
   readonly #ownsDir: boolean;
-  #child: ReturnType<typeof fork>;
+  readonly #ports: PortBlock;
   readonly #agents = new Set<RunningAgent>();
+  #child: ChildProcess;
+  #info: StackInfo;
 
-  private constructor(
-    info: StackInfo,
-    child: ReturnType<typeof fork>,
-    stateDir: string,
-    ownsDir: boolean,
-    env: Record<string, string>,
-  ) {
-    this.info = info;
-    this.#child = child;
+  private constructor(running: Running, ports: PortBlock, stateDir: string, ownsDir: boolean, env: Record<string, string>) {
+    this.#info = running.info;
+    this.#child = running.child;
+    this.#ports = ports;
     this.stateDir = stateDir;
     this.#ownsDir = ownsDir;
     this.#env = env;
   }
 
   static async start(options: StackOptions = {}): Promise<Stack> {
+    const ownsDir = options.stateDir === undefined;
     const stateDir = options.stateDir ?? mkdtempSync(join(tmpdir(), 'culvert-stack-'));
-    const width = options.tcpPorts ?? 200;
-    const first = await freeRange(width);
+    const ports = await reservePorts((options.tcpPorts ?? 99) + 1);
     const env = {
       CULVERT_DEMO: '0',
-      CULVERT_PORT: String(await freePort()),
-      CULVERT_TCP_PORTS: `${first}-${first + width - 1}`,
-      CULVERT_STATE_DIR: stateDir,
+      CULVERT_PORT: String(ports.first),
+      CULVERT_TCP_PORTS: `${ports.first + 1}-${ports.last}`,
       ...options.env,
+      CULVERT_STATE_DIR: stateDir,
     };
-    const { child, info } = await launch(env, stateDir);
-    return new Stack(info, child, stateDir, options.stateDir === undefined, env);
+    try {
+      return new Stack(await launch(env, stateDir), ports, stateDir, ownsDir, env);
+    } catch (error) {
+      ports.release();
+      if (ownsDir) rmSync(stateDir, { recursive: true, force: true });
+      throw error;
+    }
   }
 
-  /** `stack.json` as it is now; undefined while there is none. Also refreshes `info`. */
+  /** `stack.json` as it stands now (process ids change), or as it was last while there is none. */
+  get info(): StackInfo {
+    this.readInfo();
+    return this.#info;
+  }
+
+  /** `stack.json` as it stands now; undefined while there is none. */
   readInfo(): StackInfo | undefined {
     const info = readStackFile(this.stateDir);
-    if (info !== undefined) this.info = info;
+    if (info !== undefined) this.#info = info;
     return info;
+  }
+
+  /** Process id of the stack's own process. */
+  get pid(): number {
+    return this.#child.pid as number;
+  }
+
+  /** The settings that it was started with. */
+  get env(): Readonly<Record<string, string>> {
+    return this.#env;
   }
 
   /** Stops the whole system and starts it again with the same settings and state. */
   async restart(): Promise<void> {
-    await this.#halt();
+    await this.#halt('SIGTERM');
     const { child, info } = await launch(this.#env, this.stateDir);
     this.#child = child;
-    this.info = info;
+    this.#info = info;
   }
 
-  async stop(): Promise<void> {
+  /** Ends the agents, then the stack; resolves with its exit code. The state dir stays when it was given. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
     for (const agent of this.#agents) await agent.kill();
-    await this.#halt();
+    const code = await this.#halt(signal);
+    this.#ports.release();
     if (this.#ownsDir) rmSync(this.stateDir, { recursive: true, force: true });
+    return code;
   }
 
-  async #halt(): Promise<void> {
+  async #halt(signal: NodeJS.Signals): Promise<number | null> {
     const child = this.#child;
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    const exited = new Promise((resolve) => child.once('exit', resolve));
-    child.kill('SIGTERM');
+    if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
+    const exited = new Promise<number | null>((resolve) => child.once('exit', resolve));
+    child.kill(signal);
     const late = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
-    await exited;
+    const code = await exited;
     clearTimeout(late);
+    return code;
+  }
+
+  /** One call of the REST API. */
+  async admin(method: string, path: string, body?: unknown): Promise<{ status: number; body: never }> {
+    const { admin, adminToken } = this.info;
+    const answer = await fetch(new URL(path, admin), {
+      method,
+      headers: { authorization: `Bearer ${adminToken}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+      signal: AbortSignal.timeout(15_000),
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    return { status: answer.status, body: (await answer.json()) as never };
+  }
+
+  /** One GET at the edge with this Host. */
+  async fetchHost(host: string, path = '/'): Promise<{ status: number; body: string }> {
+    const answer = await request(new URL(path, this.info.edge), {
+      headers: { host },
+      headersTimeout: 30_000,
+      bodyTimeout: 30_000,
+    });
+    return { status: answer.statusCode, body: await answer.body.text() };
   }
 
   /** The real command line, with this stack's state dir. */
@@ -128,13 +171,9 @@ export class Stack {
 
   /** Adds a device; resolves with its token. */
   async addDevice(name: string): Promise<string> {
-    const answer = await fetch(new URL('/v1/devices', this.info.admin), {
-      method: 'POST',
-      headers: { authorization: `Bearer ${this.info.adminToken}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ name }),
-    });
-    if (answer.status !== 201) throw new Error(`adding ${name}: ${answer.status} ${await answer.text()}`);
-    return ((await answer.json()) as { token: string }).token;
+    const { status, body } = await this.admin('POST', '/v1/devices', { name });
+    if (status !== 201) throw new Error(`adding ${name}: ${status} ${JSON.stringify(body)}`);
+    return (body as { token: string }).token;
   }
 
   /** Starts the agent's real command line; it need not become ready. */
@@ -213,10 +252,14 @@ export class Stack {
 
 export const startStack = (options: StackOptions = {}): Promise<Stack> => Stack.start(options);
 
-async function launch(
-  env: Record<string, string>,
-  stateDir: string,
-): Promise<{ child: ReturnType<typeof fork>; info: StackInfo }> {
+interface Running {
+  child: ChildProcess;
+  info: StackInfo;
+}
+
+async function launch(env: Record<string, string>, stateDir: string): Promise<Running> {
+  // That of a killed stack must not be taken for this one's.
+  rmSync(join(stateDir, 'stack.json'), { force: true });
   const child = fork(MAIN, [], {
     env: { PATH: process.env.PATH, ...env },
     execArgv: [],
@@ -255,21 +298,4 @@ function logTails(stateDir: string): string {
   } catch {
     return '';
   }
-}
-
-/** The first of `width` ports in a row that nobody listens on. Taken from below the kernel's ephemeral range. */
-async function freeRange(width: number): Promise<number> {
-  for (let attempt = 0; attempt < 50; attempt += 1) {
-    const first = 10_000 + Math.floor(Math.random() * (22_000 - width));
-    if ((await isFree(first)) && (await isFree(first + width - 1)) && (await isFree(first + (width >> 1)))) return first;
-  }
-  throw new Error(`no ${width} free ports in a row were found`);
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once('error', () => resolve(false));
-    server.listen({ port, host: '::', exclusive: true }, () => server.close(() => resolve(true)));
-  });
 }

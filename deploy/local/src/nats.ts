@@ -14,9 +14,12 @@ interface Permissions {
   subscribe: readonly string[] | { allow: readonly string[]; deny: readonly string[] };
 }
 
-/** Replies go to inboxes; `$SRV` is how NATS services answer `nats micro ls`. */
+/** Replies to integrators and operators, and those to services, which nobody else may overhear. */
 const REPLIES = '_INBOX.>';
-const SERVICE = [REPLIES, '$SRV.>'];
+const SERVICE_REPLIES = '_INBOX_SERVICES.>';
+/** What every service answers to and hears: `$SRV` is how NATS services answer `nats micro ls`. */
+const ANSWERS = [REPLIES, SERVICE_REPLIES];
+const SERVICE = [SERVICE_REPLIES, '$SRV.>'];
 const STREAMS = ['$JS.API.>', '$JS.ACK.>', '$JS.FC.>'];
 const EVENTS = [...EVENTS_SUBJECTS, ...CONN_SUBJECTS];
 
@@ -39,23 +42,31 @@ const readStream = (stream: string): string[] => [
 
 const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
   'lease-manager': {
-    publish: [REPLIES, 'cmd.port.*', 'cmd.listener.*.*', 'cmd.ingress.*.*', ...EVENTS_SUBJECTS, ...STREAMS, '$KV.>'],
+    publish: [...ANSWERS, 'cmd.port.*', 'cmd.listener.*.*', 'cmd.ingress.*.*', ...EVENTS_SUBJECTS, ...STREAMS, '$KV.>'],
     subscribe: [...SERVICE, 'cmd.lease.*', 'cmd.device.*', ...EVENTS],
   },
   'port-allocator': {
-    publish: [REPLIES, 'cmd.lease.*', 'ports.*.*', ...STREAMS],
+    publish: [...ANSWERS, 'cmd.lease.*', 'ports.*.*', ...STREAMS],
     subscribe: [...SERVICE, 'cmd.port.*', ...EVENTS],
   },
   'ws-ingress': {
-    publish: [REPLIES, 'cmd.lease.*', 'cmd.device.auth', 'cmd.listener.*.*', 'device.refused.*', 'device.flapping.*', ...STREAMS],
+    publish: [
+      ...ANSWERS,
+      'cmd.lease.*',
+      'cmd.device.auth',
+      'cmd.listener.*.*',
+      'device.refused.*',
+      'device.flapping.*',
+      ...STREAMS,
+    ],
     subscribe: [...SERVICE, 'cmd.ingress.*.*', ...EVENTS],
   },
   'tcp-listener': {
-    publish: [REPLIES, 'cmd.lease.*', 'cmd.ingress.*.*', ...CONN_SUBJECTS, ...STREAMS],
+    publish: [...ANSWERS, 'cmd.lease.*', 'cmd.ingress.*.*', ...CONN_SUBJECTS, ...STREAMS],
     subscribe: [...SERVICE, 'cmd.listener.*.*', ...EVENTS],
   },
   admin: {
-    publish: [REPLIES, 'cmd.device.*', 'cmd.lease.get', 'cmd.lease.list', 'cmd.lease.revoke', ...STREAMS],
+    publish: [...ANSWERS, 'cmd.device.*', 'cmd.lease.get', 'cmd.lease.list', 'cmd.lease.revoke', ...STREAMS],
     subscribe: [...SERVICE, ...EVENTS],
   },
   integrator: {

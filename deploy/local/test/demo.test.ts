@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { type RunningStack, startStack } from '@culvert/test/harness/stack.ts';
+import { type Stack, startStack } from '@culvert/test/harness/system.ts';
 import { describe, expect, it } from 'vitest';
 
 interface DeviceView {
@@ -11,7 +11,7 @@ interface DeviceView {
   endpoints: { scheme: string; url?: string; host: string; public_port: number }[];
 }
 
-const demoOf = async (stack: RunningStack): Promise<DeviceView> => (await stack.admin('GET', '/v1/devices/demo')).body;
+const demoOf = async (stack: Stack): Promise<DeviceView> => (await stack.admin('GET', '/v1/devices/demo')).body;
 
 async function echoed(port: number, words: string): Promise<string> {
   const socket = connect({ host: '127.0.0.1', port });
@@ -23,13 +23,13 @@ async function echoed(port: number, words: string): Promise<string> {
 describe('the demo device', () => {
   it('is reached by name and by port, and keeps both over a restart and over a kill -9 of the stack', async () => {
     const stateDir = mkdtempSync(join(tmpdir(), 'culvert-demo-'));
-    const settings = { CULVERT_STATE_DIR: stateDir, CULVERT_DEMO: '1' };
+    const settings = { CULVERT_DEMO: '1' };
     let ports: Record<string, string> = {};
     let known: { url: string | null; echo: number | undefined } | undefined;
     try {
       for (const end of ['SIGTERM', 'SIGKILL', 'SIGTERM'] as const) {
-        const stack = await startStack({ ...settings, ...ports });
-        ports = { CULVERT_PORT: new URL(stack.info.edge).port, CULVERT_TCP_PORTS: stack.tcpPorts };
+        const stack = await startStack({ stateDir, env: { ...settings, ...ports } });
+        ports = { CULVERT_PORT: stack.env.CULVERT_PORT ?? '', CULVERT_TCP_PORTS: stack.env.CULVERT_TCP_PORTS ?? '' };
         const url = stack.info.demo;
         const page = await stack.fetchHost(new URL(url ?? '').host);
         expect(page.status).toBe(200);
@@ -38,8 +38,7 @@ describe('the demo device', () => {
         expect(await echoed(echo ?? 0, 'any bytes')).toBe('any bytes');
         known ??= { url, echo };
         expect({ url, echo }).toEqual(known);
-        stack.process.kill(end);
-        await stack.stop();
+        await stack.stop(end);
       }
     } finally {
       rmSync(stateDir, { recursive: true, force: true });

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type RunningStack, type StackInfo, startStack } from '@culvert/test/harness/stack.ts';
+import { type Stack, type StackInfo, startStack } from '@culvert/test/harness/system.ts';
 import { connect } from '@nats-io/transport-node';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -35,10 +35,10 @@ async function refused(env: Record<string, string>): Promise<{ code: number; tex
 }
 
 describe('a running stack', () => {
-  let stack: RunningStack;
+  let stack: Stack;
   let info: StackInfo;
   beforeAll(async () => {
-    stack = await startStack({ CULVERT_REPLICAS: 'ws-ingress=2' });
+    stack = await startStack({ env: { CULVERT_REPLICAS: 'ws-ingress=2' } });
     info = stack.info;
   });
   afterAll(() => stack?.stop());
@@ -136,7 +136,7 @@ describe('the end of a stack', () => {
   it('leaves no process behind, and the next start knows the devices', async () => {
     const stateDir = mkdtempSync(join(tmpdir(), 'culvert-again-'));
     try {
-      const first = await startStack({ CULVERT_STATE_DIR: stateDir });
+      const first = await startStack({ stateDir });
       const { adminToken } = first.info;
       await first.addDevice('alice');
       const started = descendantsOf(first.pid);
@@ -146,14 +146,14 @@ describe('the end of a stack', () => {
       expect(existsSync(join(stateDir, 'stack.json'))).toBe(false);
       expect(existsSync(join(stateDir, 'lock.json'))).toBe(false);
 
-      const second = await startStack({ CULVERT_STATE_DIR: stateDir });
+      const second = await startStack({ stateDir });
       expect(second.info.adminToken).toBe(adminToken);
       expect((await second.admin('GET', '/v1/devices/alice')).body).toMatchObject({ name: 'alice', state: 'offline' });
 
       const left = descendantsOf(second.pid);
       process.kill(second.pid, 'SIGKILL');
       // The lock makes the third wait until whatever the second left behind is gone.
-      const third = await startStack({ CULVERT_STATE_DIR: stateDir });
+      const third = await startStack({ stateDir });
       expect(left.filter(isRunning)).toEqual([]);
       expect((await third.admin('GET', '/v1/devices/alice')).body).toMatchObject({ name: 'alice' });
       expect(await third.stop()).toBe(0);
@@ -175,7 +175,7 @@ describe('the end of a stack', () => {
 
 describe('two stacks', () => {
   it('run side by side', async () => {
-    const [one, two] = await Promise.all([startStack(), startStack({ CULVERT_DOMAIN: 'other.localhost' })]);
+    const [one, two] = await Promise.all([startStack(), startStack({ env: { CULVERT_DOMAIN: 'other.localhost' } })]);
     try {
       await one.addDevice('alice');
       expect((await one.admin('GET', '/v1/devices/alice')).status).toBe(200);

@@ -46,6 +46,8 @@ export type Handler<N extends CommandName> = (request: CommandRequest<N>) => Pro
 
 /** The asker itself must have been connected this long before "no responders" is believed (design: section 5). */
 const TRUST_SILENCE_AFTER_MS = 5_000;
+/** Replies to services arrive here: apart from the `_INBOX` of integrators, who must not overhear them. */
+const INBOX_PREFIX = '_INBOX_SERVICES';
 /** Commands under way at once in one process and command; more are refused as unavailable. */
 const MAX_CONCURRENT = 2_000;
 
@@ -96,6 +98,7 @@ export class Bus {
         const nc = await connect({
           servers: servers.map((server) => new URL(server).host),
           name: options.name,
+          inboxPrefix: INBOX_PREFIX,
           ...(first.username === ''
             ? {}
             : { user: decodeURIComponent(first.username), pass: decodeURIComponent(first.password) }),
