@@ -107,6 +107,7 @@ export class Agent extends EventEmitter<AgentEvents> {
     this.#control = control;
     if (this.#stopping.signal.aborted) void control.leave(); // it was too late to be told
     void previous?.drop(); // make before break: only now
+    this.#transfers.movedTo(control);
     this.emit('ready', control.ready);
     const lost = control.closed.then((ending) => this.#lost(control, ending));
     return Promise.race([lost, control.windDown.then(movedBy)]);

@@ -50,6 +50,7 @@ export async function openControl(
     ports: formatPortList([...settings.mappings.values()]),
     max_frame: String(settings.maxFrame),
     transfers: String(settings.transfers),
+    ...(settings.warm === 0 ? {} : { warm: String(settings.warm) }),
     boot,
   });
   const upgraded = await connectWebSocket(targetOf(settings, server, `${CONTROL_PATH}?${query}`, token, signal));

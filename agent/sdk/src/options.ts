@@ -2,6 +2,9 @@ import { CulvertError, DEFAULT_LIMITS, faultOfDeviceName, LIMITS, type Limits, S
 import { BACKOFF, type BackoffPolicy } from '@culvert/wire';
 import { formatMapping, type Mapping, parseMapping } from './mapping.ts';
 
+/** A browser opens about as many connections at once. */
+const WARM_DEFAULT = 4;
+
 /** Limits of `@culvert/contracts` that an agent reads; all in milliseconds. */
 export type AgentLimits = Pick<Limits, 'HANDSHAKE_MS' | 'LOCAL_CONNECT_MS' | 'LINGER_MS' | 'WRITE_MS' | 'CLOSE_MS' | 'STOP_MS'>;
 
@@ -18,7 +21,9 @@ export interface AgentOptions {
   proxy?: string | null;
   /** Certificates (PEM) to trust besides those of Node. Certificates are always verified. */
   ca?: string;
-  /** Most transfers at once; dials beyond are refused as `busy`. 1 to 10,000, default 256. */
+  /** Warm transfers to keep waiting when the server grants them: visitors are then served without a dial. 0 to 64, default 4. */
+  warm?: number;
+  /** Most transfers at once, waiting warm ones included; dials beyond are refused as `busy`. 1 to 10,000, default 256. */
   transfers?: number;
   /** Largest binary message to receive, in bytes: 125 to 1 MiB, default 64 KiB. */
   maxFrame?: number;
@@ -37,6 +42,7 @@ export interface Settings {
   mappings: ReadonlyMap<number, Mapping>;
   proxy: string | null | undefined;
   ca: string | undefined;
+  warm: number;
   transfers: number;
   maxFrame: number;
   limits: Limits;
@@ -60,6 +66,7 @@ export function settingsOf(options: AgentOptions): Settings {
     mappings: new Map(options.mappings.map((mapping) => [mapping.port, mapping])),
     proxy: options.proxy,
     ca: options.ca,
+    warm: options.warm ?? WARM_DEFAULT,
     transfers: options.transfers ?? DEFAULT_LIMITS.TRANSFERS_PER_DEVICE,
     maxFrame: options.maxFrame ?? DEFAULT_LIMITS.MAX_FRAME_BYTES,
     limits: { ...DEFAULT_LIMITS, ...options.limits },
@@ -90,6 +97,7 @@ export function faultsOfOptions(options: AgentOptions): string[] {
     if (value === undefined || (Number.isInteger(value) && value >= min && value <= max)) return;
     faults.push(`${name} is ${value}; expected a whole number from ${min} to ${max}`);
   };
+  whole('warm', options.warm, 0, LIMITS.WARM_PER_DEVICE.max);
   whole('transfers', options.transfers, 1, LIMITS.TRANSFERS_PER_DEVICE.max);
   whole('maxFrame', options.maxFrame, LIMITS.MAX_FRAME_BYTES.min, LIMITS.MAX_FRAME_BYTES.max);
   for (const [name, value] of Object.entries(options.limits ?? {})) {

@@ -1,11 +1,11 @@
 import type { Socket } from 'node:net';
 import { CulvertError, type RefusedCode, TRANSFER_PATH, type VisitorOutcome } from '@culvert/contracts';
-import { connectLocal, dialTransfer, outcomeOf, type Transfer } from '@culvert/relay';
-import type { DialMessage } from '@culvert/wire';
-import { targetOf } from './address.ts';
+import { connectLocal, outcomeOf, Transfer, type WarmDevice } from '@culvert/relay';
+import type { AssignMessage, DialMessage } from '@culvert/wire';
 import type { Control } from './control.ts';
 import type { TransferEvent } from './events.ts';
 import type { Mapping } from './mapping.ts';
+import { openTransfer } from './open-transfer.ts';
 import type { Settings } from './options.ts';
 
 /** A visitor that is over; the WebSocket may still be closing. */
@@ -41,15 +41,16 @@ export async function serveTransfer(
     local = await connectLocal({ ...mapping.target, timeoutMs: settings.limits.LOCAL_CONNECT_MS, signal });
   } catch (err) {
     if (signal.aborted) return over('wind_down');
-    const code: RefusedCode = err instanceof CulvertError && err.code === 'local_timeout' ? 'local_timeout' : 'local_refused';
+    const code = refusalOf(err);
     control.refuse(dial.id, code);
     return over(code);
   }
   const { promise: gone, resolve: onGone } = Promise.withResolvers<void>();
   let transfer: Transfer;
   try {
-    const target = targetOf(settings, control.server, dial.path, control.token, signal);
-    transfer = await dialTransfer(target, { limits: settings.limits, onGone: () => onGone() });
+    const { socket, head, encrypted } = await openTransfer(settings, control, dial.path, signal);
+    const mask = encrypted ? 'zero' : 'random';
+    transfer = new Transfer(socket, { role: 'client', head, mask, limits: settings.limits, onGone: () => onGone() });
   } catch (err) {
     local.resetAndDestroy();
     return over(outcomeOfFailure(err, signal));
@@ -57,6 +58,37 @@ export async function serveTransfer(
   const { outcome, ...bytes } = await transfer.splice(local, { signal });
   Object.assign(totals, bytes);
   return over(outcome, gone);
+}
+
+/**
+ * One visitor of a warm transfer:
+ *
+ *   assigned --target connected--> accepted, spliced --both directions ended--> the transfer waits again
+ *      \--refused, silent: told; the transfer waits again
+ *
+ * Nothing of the visitor reaches a target before it is accepted: until then the server may still take it elsewhere.
+ */
+export async function serveAssigned(
+  { id, port }: AssignMessage,
+  mapping: Mapping,
+  warm: WarmDevice,
+  settings: Settings,
+  signal: AbortSignal,
+): Promise<TransferEvent> {
+  try {
+    const local = await connectLocal({ ...mapping.target, timeoutMs: settings.limits.LOCAL_CONNECT_MS, signal });
+    const { outcome, toDevice, toVisitor } = await warm.splice(local, { signal });
+    return { id, port, outcome, toDevice, toVisitor };
+  } catch (err) {
+    const outcome = signal.aborted ? 'wind_down' : refusalOf(err);
+    if (outcome === 'wind_down') warm.transfer.cut('wind_down');
+    else warm.refuse(outcome);
+    return { id, port, outcome, toDevice: 0, toVisitor: 0 };
+  }
+}
+
+function refusalOf(err: unknown): RefusedCode {
+  return err instanceof CulvertError && err.code === 'local_timeout' ? 'local_timeout' : 'local_refused';
 }
 
 function outcomeOfFailure(err: unknown, signal: AbortSignal): VisitorOutcome {

@@ -1,21 +1,33 @@
 import { CulvertError } from '@culvert/contracts';
-import type { DialMessage } from '@culvert/wire';
+import type { WarmDevice } from '@culvert/relay';
+import type { AssignMessage, DialMessage } from '@culvert/wire';
 import type { Control } from './control.ts';
 import type { TransferEvent } from './events.ts';
-import type { Mapping } from './mapping.ts';
 import type { Settings } from './options.ts';
-import { serveTransfer } from './transfer.ts';
+import { serveAssigned, serveTransfer } from './transfer.ts';
+import { WarmTransfers } from './warm.ts';
 
-/** All transfers of an agent: the cap, and the end of them. They outlive the control connection that asked for them. */
+/** All transfers of an agent, warm ones included: the cap, and the end of them. They outlive the control connection that asked for them. */
 export class Transfers {
   readonly #settings: Settings;
   readonly #onClosed: (event: TransferEvent) => void;
   readonly #running = new Map<string, { done: Promise<void>; abort: AbortController }>();
   readonly #closing = new Set<Promise<void>>();
+  readonly #warm: WarmTransfers;
+  #finishing = false;
 
   constructor(settings: Settings, onClosed: (event: TransferEvent) => void) {
     this.#settings = settings;
     this.#onClosed = onClosed;
+    this.#warm = new WarmTransfers(settings, {
+      room: () => settings.transfers - this.#running.size - this.#warm.size,
+      onAssign: (message, warm) => this.#assigned(message, warm),
+    });
+  }
+
+  /** A newer control connection: warm transfers are opened by way of its server from here on. */
+  movedTo(control: Control): void {
+    this.#warm.movedTo(control);
   }
 
   /** Answers one dial: a transfer, or a `refused` when the port is not declared or there are too many. */
@@ -24,27 +36,44 @@ export class Transfers {
     const mapping = this.#settings.mappings.get(dial.port);
     if (mapping === undefined) control.refuse(dial.id, 'not_allowed');
     else if (this.#running.size >= this.#settings.transfers) control.refuse(dial.id, 'busy');
-    else this.#serve(dial, mapping, control);
+    else {
+      if (this.#running.size + this.#warm.size >= this.#settings.transfers) this.#warm.giveUpOne();
+      this.#run(dial, async (signal) => {
+        const { event, gone } = await serveTransfer(dial, mapping, control, this.#settings, signal);
+        this.#closing.add(gone); // the next visitor need not wait for the closing handshake
+        void gone.then(() => this.#closing.delete(gone));
+        return event;
+      });
+      this.#warm.visitedBy(dial.path, control);
+    }
   }
 
-  #serve(dial: DialMessage, mapping: Mapping, control: Control): void {
+  #assigned(message: AssignMessage, warm: WarmDevice): void {
+    const mapping = this.#settings.mappings.get(message.port);
+    if (mapping === undefined) warm.refuse('not_allowed');
+    else if (this.#finishing || this.#running.size >= this.#settings.transfers) warm.refuse('busy');
+    else this.#run(message, (signal) => serveAssigned(message, mapping, warm, this.#settings, signal));
+  }
+
+  #run({ id, visitor }: { id: string; visitor: string }, serve: (signal: AbortSignal) => Promise<TransferEvent>): void {
     const abort = new AbortController();
-    const done = serveTransfer(dial, mapping, control, this.#settings, abort.signal).then(({ event, gone }) => {
-      this.#running.delete(dial.id); // the next visitor need not wait for the closing handshake
-      this.#closing.add(gone);
-      void gone.then(() => this.#closing.delete(gone));
-      this.#settings.log({ ...event, event: 'transfer.closed', visitor: dial.visitor });
+    const done = serve(abort.signal).then((event) => {
+      this.#running.delete(id);
+      this.#warm.visited();
+      this.#settings.log({ ...event, event: 'transfer.closed', visitor });
       this.#onClosed(event);
     });
-    this.#running.set(dial.id, { done, abort });
+    this.#running.set(id, { done, abort });
   }
 
-  /** Waits for the running ones, at most `limitMs`; then resets what is left. */
+  /** Closes the warm ones that wait, and waits for the running ones, at most `limitMs`; then resets what is left. */
   async finish(limitMs: number): Promise<void> {
+    this.#finishing = true;
+    const warm = this.#warm.finish();
     const timer = setTimeout(() => this.abort(), limitMs);
     await Promise.all([...this.#running.values()].map(({ done }) => done));
     clearTimeout(timer);
-    await Promise.all(this.#closing);
+    await Promise.all([warm, ...this.#closing]);
   }
 
   abort(): void {

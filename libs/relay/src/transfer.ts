@@ -16,7 +16,7 @@ export interface TransferOptions {
   head?: Buffer;
   /** A client's mask. Default `random`; `zero` is for TLS only. */
   mask?: 'random' | 'zero';
-  /** The server pings this often, both sides give up after 2.5 of it without a sign of life. Default: neither. */
+  /** While there is no visitor, the server pings this often, and both sides give up after 2.5 of it without a sign of life. Default: neither. */
   heartbeatMs?: number;
   limits?: RelayLimits;
   /** The WebSocket is gone. Called once. */
@@ -187,7 +187,13 @@ export class Transfer {
     splice.start(early);
     this.#reader.update();
     if (signal === undefined) return;
-    const onAbort = (): void => splice.settle(outcomeOf(codeOfAbort(signal)), codeOfAbort(signal));
+    const onAbort = (): void => {
+      if (this.#splice !== splice) return; // handed back already
+      const code = codeOfAbort(signal);
+      if (splice.onProbation)
+        this.cut(code); // the visitor is handed back
+      else splice.settle(outcomeOf(code), code);
+    };
     if (signal.aborted) onAbort();
     else signal.addEventListener('abort', onAbort, { once: true });
     splice.done.then(() => signal.removeEventListener('abort', onAbort));
@@ -223,10 +229,13 @@ export class Transfer {
   }
 
   #heartbeat(now: number, heartbeatMs: number): void {
+    if (this.#splice !== undefined || this.#reader.waiting) {
+      // A peer whose visitor or target stands still does not read our pings: the write deadline watches instead.
+      this.#inboundAt = now;
+      return;
+    }
     if (this.role === 'server' && now - this.#pingedAt >= heartbeatMs) this.ping();
-    if (this.#reader.waiting)
-      this.#inboundAt = now; // we do not listen: the write deadline watches instead
-    else if (now - this.lastInboundAt >= heartbeatMs * DEAD_AFTER_HEARTBEATS) this.#kill('heartbeat_lost');
+    if (now - this.lastInboundAt >= heartbeatMs * DEAD_AFTER_HEARTBEATS) this.#kill('heartbeat_lost');
   }
 
   /** For a peer that would not hear a close frame. */

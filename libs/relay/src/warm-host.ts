@@ -16,6 +16,11 @@ export interface NotTaken {
   early: Buffer;
 }
 
+export interface OfferOptions extends SpliceOptions {
+  /** The device has a target for the visitor: from here on it is served. */
+  onAccepted?(): void;
+}
+
 export interface WarmHostOptions extends Omit<TransferOptions, 'role' | 'mask'> {
   /** The device can take the next visitor. Not called at the start, when it can too. */
   onIdle?(): void;
@@ -32,7 +37,9 @@ export class WarmHost {
   readonly transfer: Transfer;
   readonly #options: WarmHostOptions;
   readonly #acceptMs: number;
-  #offer: { splice: Splice; until: number; resolve(result: SpliceResult | NotTaken): void } | undefined;
+  #offer:
+    | { splice: Splice; until: number; onAccepted?: OfferOptions['onAccepted']; resolve(result: SpliceResult | NotTaken): void }
+    | undefined;
   #lastId = '';
   #deviceIdle = true;
   #splice: Splice | undefined;
@@ -58,16 +65,21 @@ export class WarmHost {
     return this.transfer.open && this.#deviceIdle && !this.transfer.busy;
   }
 
+  /** The device has not answered yet for the visitor it was given. */
+  get offered(): boolean {
+    return this.#offer !== undefined;
+  }
+
   /**
    * Gives a visitor to the device, and splices once it is accepted. Until then at most one read of the visitor is sent, and
-   * kept. Never rejects.
+   * kept; aborted until then, the visitor is handed back. Never rejects.
    *
    * @throws CulvertError `internal` unless it is `idle`.
    */
   offer(
     tcp: net.Socket,
     visitor: { id: string; port: number; visitor: string },
-    options: SpliceOptions = {},
+    options: OfferOptions = {},
   ): Promise<SpliceResult | NotTaken> {
     if (!this.idle) throw new CulvertError('internal', 'a warm transfer was offered a visitor while it was not idle');
     const splice = this.transfer.join(tcp, true);
@@ -76,7 +88,7 @@ export class WarmHost {
     this.#lastId = visitor.id;
     this.#deviceIdle = false;
     this.#splice = splice;
-    this.#offer = { splice, until: performance.now() + this.#acceptMs, resolve };
+    this.#offer = { splice, until: performance.now() + this.#acceptMs, onAccepted: options.onAccepted, resolve };
     sweep.add(this, this.#acceptMs);
     this.transfer.send({ type: 'assign', id: visitor.id, port: visitor.port, visitor: visitor.visitor });
     this.transfer.run(splice, options);
@@ -107,6 +119,7 @@ export class WarmHost {
     if (offer === undefined) return `message ${message.type} for a visitor that was answered already`;
     if (message.type === 'accepted') {
       this.#offerOver(offer.splice);
+      offer.onAccepted?.();
       offer.splice.accept();
     } else {
       this.#deviceIdle = true;

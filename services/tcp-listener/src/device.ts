@@ -1,6 +1,7 @@
 import type { CommandRequest } from '@culvert/bus';
 import type { Endpoint, ErrorCode } from '@culvert/contracts';
 import { Slots } from './slots.ts';
+import { type WarmBudget, WarmPool } from './warm-pool.ts';
 
 /** What `listener.bind` says of a device; the newest one is the truth. */
 export type Tenure = CommandRequest<'listener.bind'>;
@@ -20,16 +21,20 @@ export interface TenureWatcher {
   tenureChanged(tenure: Tenure): void;
 }
 
-/** A device as this listener knows it: its present tenure, its visitors. Exists while it is bound or has visitors. */
+/** A device as this listener knows it: its present tenure, its visitors, its warm transfers. Exists while it is bound or has visitors. */
 export class Device {
   readonly name: string;
   readonly visitors = new Set<Visitor>();
   readonly watchers = new Set<TenureWatcher>();
   readonly slots = new Slots();
+  readonly warm: WarmPool;
+  /** When its last visitor came or went, in milliseconds of `performance.now()`. */
+  visitedAt = Number.NEGATIVE_INFINITY;
   #tenure: Tenure | undefined;
 
-  constructor(name: string) {
+  constructor(name: string, budget: WarmBudget) {
     this.name = name;
+    this.warm = new WarmPool(budget);
   }
 
   get tenure(): Tenure | undefined {
@@ -47,6 +52,7 @@ export class Device {
   }
 
   change(tenure: Tenure | undefined): void {
+    const before = this.#tenure;
     this.#tenure = tenure;
     if (tenure !== undefined) this.slots.limit = tenure.transfers;
     const offline = tenure === undefined || tenure.state === 'grace';
@@ -55,13 +61,16 @@ export class Device {
       if (offline) visitor.end('device_offline');
       else visitor.epoch = tenure.epoch;
     }
+    if (offline) this.warm.close('device_offline');
+    else if (tenure.mode === 'replace' && before !== undefined && before.epoch !== tenure.epoch) this.warm.retire();
     if (!offline) for (const watcher of [...this.watchers]) watcher.tenureChanged(tenure);
   }
 
-  /** Ends every visitor of the epoch and of older ones; answers how many. */
+  /** Ends every visitor of the epoch and of older ones, and all warm transfers; answers how many visitors. */
   cut(epoch: number, code: ErrorCode): number {
     const visitors = [...this.visitors].filter((visitor) => visitor.epoch <= epoch);
     for (const visitor of visitors) visitor.end(code);
+    if ((this.#tenure?.epoch ?? 0) <= epoch) this.warm.close(code);
     return visitors.length;
   }
 }

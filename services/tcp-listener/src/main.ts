@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS } from '@culvert/contracts';
 import { InstanceRegistration, runService, setting } from '@culvert/service-kit';
 import { followExpiries, serveCommands } from './commands.ts';
 import { ConnEvents } from './conn-events.ts';
@@ -9,6 +10,7 @@ import { Rendezvous } from './rendezvous.ts';
 import { Tenures } from './tenures.ts';
 import { serveTransfers } from './transfer-server.ts';
 import { serveVisitor } from './visitor.ts';
+import { WarmGrants } from './warm-grants.ts';
 import { windDown } from './wind-down.ts';
 
 const SERVICE = 'tcp-listener';
@@ -21,6 +23,7 @@ await runService({
     CULVERT_TCP_PORTS: { read: setting.portRange(), fallback: [20_000, 20_999] as const },
     CULVERT_TCP_HOST: { read: setting.text(), fallback: '::' },
     CULVERT_HTTP_HOST: { read: setting.text(), fallback: '127.0.0.1' },
+    CULVERT_HEARTBEAT: { read: setting.duration(HEARTBEAT_MIN_MS, HEARTBEAT_MAX_MS), fallback: HEARTBEAT_DEFAULT_MS },
     CULVERT_EDGE_SECRET: {
       read: setting.text(/^[\x21-\x7e]{1,256}$/, '1 to 256 visible characters'),
       fallback: '',
@@ -39,7 +42,9 @@ await runService({
       httpHost: config.CULVERT_HTTP_HOST,
       onVisitor: (socket, publicPort) => onVisitor(socket, publicPort),
     });
-    const tenures = new Tenures(ports, log);
+    const budget = { waiting: 0 };
+    const tenures = new Tenures(ports, log, budget);
+    const grants = new WarmGrants(tenures, budget, limits);
     const sum = (count: (device: { visitors: Set<unknown>; waiting: number }) => number): number => {
       let total = 0;
       for (const device of tenures.devices()) total += count(device);
@@ -52,9 +57,11 @@ await runService({
       tickets: () => rendezvous.size,
       handshakes: () => transfers.pending,
       transfers: () => transfers.transfers,
+      warm: () => budget.waiting,
     });
     const transfers = await serveTransfers({
-      ...{ id, limits, log, metrics, rendezvous },
+      ...{ id, limits, log, metrics, rendezvous, tenures, grants },
+      heartbeatMs: config.CULVERT_HEARTBEAT,
       host: config.CULVERT_LISTEN_HOST,
       port: config.CULVERT_LISTEN_PORT,
     });
@@ -88,6 +95,7 @@ await runService({
     });
     onStop('wind down', async () => {
       reconciler.stop();
+      grants.windDown();
       await windDown({ registration, ports, tenures, limits, log });
       await transfers.close();
       await events.flush();

@@ -5,6 +5,7 @@ export interface ListenerMetrics {
   bytes: Counter<'direction'>;
   dialSeconds: Histogram;
   handshakes: Counter<'outcome'>;
+  warmOffers: Counter<'outcome'>;
   droppedEvents: Counter;
 }
 
@@ -16,6 +17,7 @@ export interface ListenerGauges {
   tickets(): number;
   handshakes(): number;
   transfers(): number;
+  warm(): number;
 }
 
 export function createMetrics(registry: Registry, gauges: ListenerGauges): ListenerMetrics {
@@ -33,6 +35,7 @@ export function createMetrics(registry: Registry, gauges: ListenerGauges): Liste
   gauge('culvert_visitors_open', 'Visitors that are served, waiting ones included', gauges.visitors);
   gauge('culvert_visitors_waiting', 'Visitors without a transfer yet', gauges.waiting);
   gauge('culvert_transfers_open', 'Transfer connections, closing ones included', gauges.transfers);
+  gauge('culvert_warm_transfers_waiting', 'Warm transfers that wait for a visitor', gauges.warm);
   gauge('culvert_public_ports_open', 'Public ports that are bound', gauges.ports);
   gauge('culvert_dials_pending', 'Ids of dials that a transfer may still use', gauges.tickets);
   gauge('culvert_handshakes_pending', 'Handshakes of transfers under way', gauges.handshakes);
@@ -58,6 +61,12 @@ export function createMetrics(registry: Registry, gauges: ListenerGauges): Liste
     handshakes: new Counter({
       name: 'culvert_transfer_handshakes_total',
       help: 'Handshakes of transfers; outcome is ok, gone, or the code of the refusal',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    warmOffers: new Counter({
+      name: 'culvert_warm_offers_total',
+      help: 'Visitors offered to a warm transfer; outcome is accepted, visitor_gone, or the code of why it was not taken',
       labelNames: ['outcome'],
       registers,
     }),

@@ -3,6 +3,7 @@ import { CulvertError, type Endpoint } from '@culvert/contracts';
 import type { Logger } from '@culvert/service-kit';
 import { Device, type Tenure } from './device.ts';
 import type { PublicPorts } from './public-ports.ts';
+import type { WarmBudget } from './warm-pool.ts';
 
 /** Devices of which it is known when they changed last. The longest unchanged are forgotten. */
 const CHANGES_KEPT = 100_000;
@@ -14,20 +15,29 @@ const CHANGES_KEPT = 100_000;
 export class Tenures {
   readonly #ports: PublicPorts;
   readonly #log: Logger;
+  readonly #budget: WarmBudget;
   readonly #devices = new Map<string, Device>();
   readonly #owners = new Map<number, Device>();
+  /** By the digests that transfers of their present tenure must present. */
+  readonly #byDigest = new Map<string, Device>();
   readonly #turns = new Map<string, Promise<unknown>>();
   /** When each device was bound or unbound last, by a clock that counts changes. In that order. */
   readonly #changedAt = new Map<string, number>();
   #clock = 0;
 
-  constructor(ports: PublicPorts, log: Logger) {
+  constructor(ports: PublicPorts, log: Logger, budget: WarmBudget) {
+    this.#budget = budget;
     this.#ports = ports;
     this.#log = log;
   }
 
   device(name: string): Device | undefined {
     return this.#devices.get(name);
+  }
+
+  /** The device whose present tenure has this digest. */
+  holderOf(digest: string): Device | undefined {
+    return this.#byDigest.get(digest);
   }
 
   devices(): IterableIterator<Device> {
@@ -76,7 +86,7 @@ export class Tenures {
       this.#noteChange(name);
       if (device === undefined) return;
       for (const endpoint of device.tenure?.ports ?? []) this.#closePort(device, endpoint.public_port);
-      device.change(undefined);
+      this.#change(device, undefined);
       this.forgetIfEmpty(device);
       this.#log.info({ event: 'tenure.unbound', device: name, epoch });
     });
@@ -95,7 +105,7 @@ export class Tenures {
     if (present !== undefined && (epoch < present.epoch || (epoch === present.epoch && rev < present.rev))) {
       throw staleEpoch(epoch, present.epoch);
     }
-    const device = known ?? new Device(name);
+    const device = known ?? new Device(name, this.#budget);
     const failed = await this.#openAll(device, tenure);
     if (failed.length > 0) {
       const message = `public ${failed.length === 1 ? 'port' : 'ports'} ${failed.join(', ')} cannot be opened`;
@@ -107,9 +117,17 @@ export class Tenures {
     for (const port of wanted) this.#owners.set(port, device);
     this.#devices.set(name, device);
     this.#noteChange(name);
-    device.change(tenure);
+    this.#change(device, tenure);
     this.#log.debug({ event: 'tenure.bound', device: name, epoch, rev, state, ports: [...wanted] });
     return { ok: true };
+  }
+
+  #change(device: Device, tenure: Tenure | undefined): void {
+    for (const digest of device.tenure?.token_digests ?? []) {
+      if (this.#byDigest.get(digest) === device) this.#byDigest.delete(digest);
+    }
+    for (const digest of tenure?.token_digests ?? []) this.#byDigest.set(digest, device);
+    device.change(tenure);
   }
 
   /** Answers the ports that could not be opened; those that this very call opened are closed again then. */

@@ -18,6 +18,8 @@ export interface Wanted {
   port: number;
   /** Who visits, as the device is told. */
   visitor: string;
+  /** The transfer must be there by then, in milliseconds of `performance.now()`. Default: DIAL_MS after the first dial. */
+  until?: number | undefined;
 }
 
 const RETRY_MS = 250;
@@ -97,8 +99,9 @@ class TransferRequest implements TenureWatcher {
     this.#held = false;
     clearTimeout(this.#holdTimer);
     this.#holdTimer = undefined;
-    this.#dialTimer ??= setTimeout(() => this.#fail(this.#dialled ? 'dial_timeout' : 'device_offline'), limits.DIAL_MS);
-    const until = performance.now() + limits.DIAL_MS;
+    const until = this.#wanted.until ?? performance.now() + limits.DIAL_MS;
+    const leftMs = Math.max(0, until - performance.now());
+    this.#dialTimer ??= setTimeout(() => this.#fail(this.#dialled ? 'dial_timeout' : 'device_offline'), leftMs);
     this.#attempt += 1;
     const attempt = this.#attempt;
     const id = randomBytes(16).toString('base64url');

@@ -1,9 +1,11 @@
 import { CulvertError, type Limits } from '@culvert/contracts';
-import { Transfer } from '@culvert/relay';
+import { Transfer, WarmHost } from '@culvert/relay';
 import { digestOf, type Handshake, type HandshakeServer, type Logger, serveHandshakes } from '@culvert/service-kit';
 import { parseTransferHandshake, renderRefusal, renderUpgrade } from '@culvert/wire';
 import type { ListenerMetrics } from './metrics.ts';
 import type { Rendezvous } from './rendezvous.ts';
+import type { Tenures } from './tenures.ts';
+import type { WarmGrants } from './warm-grants.ts';
 
 export interface TransferServerDeps {
   id: string;
@@ -13,6 +15,10 @@ export interface TransferServerDeps {
   log: Logger;
   metrics: ListenerMetrics;
   rendezvous: Rendezvous;
+  tenures: Tenures;
+  grants: WarmGrants;
+  /** Warm transfers that wait are pinged this often. */
+  heartbeatMs: number;
 }
 
 export interface TransferServer extends HandshakeServer {
@@ -20,10 +26,7 @@ export interface TransferServer extends HandshakeServer {
   readonly transfers: number;
 }
 
-/** Devices do not open warm transfers again before this. */
-const WARM_RETRY_MS = 60_000;
-
-/** The internal HTTP server where devices open the transfers that they were dialled for. */
+/** The internal HTTP server where devices open the transfers that they were dialled for, and warm ones. */
 export async function serveTransfers(deps: TransferServerDeps): Promise<TransferServer> {
   const { limits, log, metrics } = deps;
   const transfers = new Set<Transfer>();
@@ -62,14 +65,13 @@ export async function serveTransfers(deps: TransferServerDeps): Promise<Transfer
 }
 
 /** False when the device has left meanwhile. @throws CulvertError that says why the transfer is refused. */
-function accept(handshake: Handshake, transfers: Set<Transfer>, { id, limits, rendezvous }: TransferServerDeps): boolean {
+function accept(handshake: Handshake, transfers: Set<Transfer>, deps: TransferServerDeps): boolean {
+  const { id, limits, rendezvous } = deps;
   const { request, socket, head } = handshake;
   const asked = parseTransferHandshake(request.method ?? '', request.url ?? '', request.headers);
   if (!asked.ok) throw new CulvertError(asked.code, asked.message);
   if (asked.listener !== id) throw new CulvertError('not_found', `this is listener ${id}, not ${asked.listener}`);
-  if (asked.id === undefined) {
-    throw new CulvertError('busy', 'no warm transfers are granted here', { retryAfterMs: WARM_RETRY_MS });
-  }
+  if (asked.id === undefined) return acceptWarm(handshake, asked, transfers, deps);
   const ticket = rendezvous.claim(asked.id, digestOf(asked.token));
   if (ticket === 'not_found') throw new CulvertError('not_found', 'this id is unknown, used, or its dial is over');
   if (ticket === 'unauthorized') throw new CulvertError('unauthorized', 'this is not the token of the dialled device');
@@ -82,5 +84,31 @@ function accept(handshake: Handshake, transfers: Set<Transfer>, { id, limits, re
   const transfer = new Transfer(socket, { role: 'server', maxFrame, head, limits, onGone: () => transfers.delete(transfer) });
   transfers.add(transfer);
   ticket.attach(transfer);
+  return true;
+}
+
+function acceptWarm(
+  handshake: Handshake,
+  { key, token }: { key: string; token: string },
+  transfers: Set<Transfer>,
+  { limits, tenures, grants, heartbeatMs }: TransferServerDeps,
+): boolean {
+  const device = tenures.holderOf(digestOf(token));
+  if (device === undefined) throw new CulvertError('unauthorized', 'no device with this token has public ports here');
+  grants.admit(device);
+  if (!handshake.take()) return false;
+  const { socket, head } = handshake;
+  const maxFrame = device.tenure?.max_frame ?? limits.MAX_FRAME_BYTES;
+  socket.write(renderUpgrade(key));
+  const host: WarmHost = new WarmHost(socket, {
+    ...{ maxFrame, head, limits, heartbeatMs },
+    onIdle: () => grants.returned(device, host),
+    onGone: () => {
+      transfers.delete(host.transfer);
+      device.warm.gone(host);
+    },
+  });
+  transfers.add(host.transfer);
+  device.warm.idle(host, true);
   return true;
 }

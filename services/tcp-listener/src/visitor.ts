@@ -10,6 +10,7 @@ import type { ListenerMetrics } from './metrics.ts';
 import type { Tenures } from './tenures.ts';
 import { type DialDeps, requestTransfer } from './transfer-request.ts';
 import { watchWaiting } from './waiting-socket.ts';
+import { visitWarm } from './warm-visit.ts';
 
 export interface VisitorDeps {
   dialling: DialDeps;
@@ -31,8 +32,9 @@ class VisitorGone extends Error {}
 /**
  * One visitor, from accept to close.
  *
- *   accepted --in line--> dialling --transfer attached--> spliced --both directions ended--> closed
- *       \--too many, grace--\--deadline, refused, lost, visitor hung up---> answered or reset, closed
+ *   accepted --in line--> offered to a warm transfer --accepted--------------> spliced --both directions ended--> closed
+ *       |                  |  \--none, or not taken--> dialling --attached--->
+ *       \--too many, grace-\--refused, deadline, lost, visitor hung up-------> answered or reset, closed
  *
  * Owns the visitor's socket: once this settles, it is destroyed. Never rejects.
  */
@@ -50,23 +52,36 @@ export async function serveVisitor(socket: Socket, endpoint: Endpoint, device: D
   const about = (): { epoch: number; conn: string; port: number; public_port: number; visitor: string } => {
     return { epoch: visitor.epoch, conn, port: endpoint.port, public_port: endpoint.public_port, visitor: from };
   };
-  const endWatch = watchWaiting(socket, endpoint.scheme, () => life.abort(new VisitorGone()));
+  const watch = (): (() => void) => watchWaiting(untaken.socket, endpoint.scheme, () => life.abort(new VisitorGone()));
+  const untaken = { socket, early: Buffer.alloc(0) };
+  let endWatch = watch();
   let result: SpliceResult = { outcome: 'internal', toDevice: 0, toVisitor: 0 };
   let waitedMs: number | undefined;
   let opened: NodeJS.Timeout | undefined;
   let giveSlot = (): void => {};
-  try {
-    admit(device, limits);
-    device.visitors.add(visitor);
-    giveSlot = await device.slots.take(life.signal, limits.DIAL_MS);
-    const wanted = { device, port: endpoint.port, visitor: from };
-    const transfer = await requestTransfer(wanted, life.signal, deps.dialling);
-    endWatch();
+  const onJoined = (): void => {
     visitor.waiting = false;
     waitedMs = Math.round(performance.now() - startedAt);
     metrics.dialSeconds.observe(waitedMs / 1000);
     opened = setTimeout(() => deps.events.publish('conn.opened', device.name, about()), OPENED_AFTER_MS);
-    result = await transfer.splice(socket, { signal: life.signal });
+  };
+  try {
+    admit(device, limits);
+    device.visitors.add(visitor);
+    device.visitedAt = startedAt;
+    giveSlot = await device.slots.take(life.signal, limits.DIAL_MS);
+    const wanted = { device, port: endpoint.port, visitor: from };
+    const offeredAt = performance.now();
+    endWatch();
+    const served = await visitWarm(untaken, { ...wanted, signal: life.signal, onAccepted: onJoined }, metrics);
+    if (served === undefined) {
+      endWatch = watch();
+      const until = untaken.socket === socket ? undefined : offeredAt + limits.DIAL_MS; // it has waited for a warm one before
+      const transfer = await requestTransfer({ ...wanted, until }, life.signal, deps.dialling);
+      endWatch();
+      onJoined();
+      result = await transfer.splice(untaken.socket, { signal: life.signal, early: untaken.early });
+    } else result = served;
   } catch (error) {
     result.outcome = outcomeOfError(error);
     if (result.outcome === 'internal') log.error({ event: 'visitor.bug', device: device.name, err: error });
@@ -88,9 +103,10 @@ export async function serveVisitor(socket: Socket, endpoint: Endpoint, device: D
     deps.events.publish('conn.closed', device.name, { ...about(), outcome, ...bytes, ...times });
   }
   log.info({ event: 'visitor.closed', device: device.name, ...about(), outcome, toDevice, toVisitor, waitedMs, durationMs });
-  if (waitedMs === undefined && outcome !== 'visitor_gone') await dismiss(socket, endpoint, outcome, deps);
-  socket.destroy();
+  if (waitedMs === undefined && outcome !== 'visitor_gone') await dismiss(untaken.socket, endpoint, outcome, deps);
+  untaken.socket.destroy();
   device.visitors.delete(visitor);
+  device.visitedAt = performance.now();
   tenures.forgetIfEmpty(device);
 }
 

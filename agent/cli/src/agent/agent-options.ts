@@ -10,6 +10,7 @@ export interface AgentFlags {
   caFile?: string;
   proxy?: string;
   maxTransfers?: string;
+  warm?: string;
   json?: boolean;
 }
 
@@ -34,6 +35,7 @@ export function agentOptions(flags: AgentFlags, words: readonly string[], env: E
     else faults.push(parsed.fault);
   }
   const transfers = whole('--max-transfers', flags.maxTransfers, faults);
+  const warm = whole('--warm', flags.warm, faults);
   const options: AgentOptions = {
     servers: flags.server ?? ['http://localhost'],
     name: flags.name ?? 'unnamed',
@@ -42,6 +44,7 @@ export function agentOptions(flags: AgentFlags, words: readonly string[], env: E
     ...(flags.proxy === undefined ? {} : { proxy: flags.proxy === '' ? null : flags.proxy }),
     ...(ca === undefined ? {} : { ca }),
     ...(transfers === undefined ? {} : { transfers }),
+    ...(warm === undefined ? {} : { warm }),
   };
   faults.push(...faultsOfOptions(options)); // what is missing has a stand-in above, so that nothing is reported twice
   if (faults.length > 0) throw usageError(faults, 'agent');

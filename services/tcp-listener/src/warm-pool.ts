@@ -1,0 +1,97 @@
+import type { ErrorCode } from '@culvert/contracts';
+import type { WarmHost } from '@culvert/relay';
+
+/** Shared by all pools of a listener. */
+export interface WarmBudget {
+  /** Warm transfers that wait for a visitor. */
+  waiting: number;
+}
+
+/**
+ * The warm transfers of one device.
+ *
+ *   waiting --take()--> with a visitor --device says idle--> waiting
+ *      \--closed by either side, trimmed, the tenure ends--> gone
+ *
+ * One that is with a visitor when another boot takes the name over serves it to the end, and never waits again.
+ */
+export class WarmPool {
+  readonly #budget: WarmBudget;
+  readonly #members = new Set<WarmHost>();
+  /** The longest waiting first. */
+  readonly #waiting = new Set<WarmHost>();
+  /** Since then a transfer must have shown a sign of life to be trusted with a visitor. */
+  #doubtedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(budget: WarmBudget) {
+    this.#budget = budget;
+  }
+
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  /** A new one, or one whose visitor is over. */
+  idle(host: WarmHost, isNew = false): void {
+    if (isNew) this.#members.add(host);
+    else if (!this.#members.has(host)) {
+      host.transfer.cut('superseded');
+      return;
+    }
+    if (this.#waiting.has(host) || !host.idle) return;
+    this.#waiting.add(host);
+    this.#budget.waiting += 1;
+  }
+
+  gone(host: WarmHost): void {
+    this.#members.delete(host);
+    this.#leave(host);
+  }
+
+  /** One for a visitor: the one that served last, since it is the likeliest to live. */
+  take(): WarmHost | undefined {
+    for (const host of [...this.#waiting].reverse()) {
+      if (!host.idle || host.transfer.lastInboundAt <= this.#doubtedAt) continue;
+      this.#leave(host);
+      return host;
+    }
+    return undefined;
+  }
+
+  /** One did not answer in time: before another is trusted, the device has to answer a ping on it. */
+  doubt(): void {
+    this.#doubtedAt = performance.now();
+    for (const { transfer } of this.#waiting) {
+      if (transfer.lastInboundAt > this.#doubtedAt) this.#doubtedAt = transfer.lastInboundAt; // read before the doubt
+      transfer.ping();
+    }
+  }
+
+  /** Closes those that have waited longest, down to `limit`. */
+  trim(limit: number): void {
+    for (const host of this.#waiting) {
+      if (this.#waiting.size <= limit) return;
+      this.#close(host, 'bye');
+    }
+  }
+
+  /** Closes all that have no visitor; one that was offered a visitor gives it back. */
+  close(code: ErrorCode): void {
+    for (const host of [...this.#members]) if (this.#waiting.has(host) || host.offered) this.#close(host, code);
+  }
+
+  /** Another boot has the name: as `close`, and those that serve end with their visitor. */
+  retire(): void {
+    this.close('superseded');
+    this.#members.clear();
+  }
+
+  #close(host: WarmHost, code: ErrorCode): void {
+    this.gone(host);
+    host.transfer.cut(code);
+  }
+
+  #leave(host: WarmHost): void {
+    if (this.#waiting.delete(host)) this.#budget.waiting -= 1;
+  }
+}

@@ -1,0 +1,72 @@
+import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { CulvertError, REFUSED_CODES } from '@culvert/contracts';
+import type { SpliceResult } from '@culvert/relay';
+import type { Device } from './device.ts';
+import type { ListenerMetrics } from './metrics.ts';
+
+export interface WarmVisit {
+  device: Device;
+  /** The device's own number of the endpoint. */
+  port: number;
+  /** Who visits, as the device is told. */
+  visitor: string;
+  signal: AbortSignal;
+  /** The device has a target: the visitor is served from here on. */
+  onAccepted(): void;
+}
+
+/** No warm transfer took the visitor: here it is, and what was read of it. No target can have seen that. */
+export interface Untaken {
+  socket: Socket;
+  early: Buffer;
+}
+
+/**
+ * Serves a visitor by a warm transfer, if one waits that can:
+ *
+ *   offered --accepted--> served
+ *      | \--refused--> failed; the transfer waits again
+ *      |--the transfer broke--> offered to the next
+ *      \--WARM_ACCEPT_MS, none waits--> untaken: to be dialled
+ *
+ * @throws CulvertError as the device refused, with the visitor in `untaken`; the reason of the signal likewise.
+ */
+export async function visitWarm(
+  untaken: Untaken,
+  { device, port, visitor, signal, onAccepted }: WarmVisit,
+  { warmOffers }: Pick<ListenerMetrics, 'warmOffers'>,
+): Promise<SpliceResult | undefined> {
+  for (let host = device.warm.take(); host !== undefined; host = device.warm.take()) {
+    const id = randomBytes(16).toString('base64url');
+    let accepted = false;
+    const result = await host.offer(
+      untaken.socket,
+      { id, port, visitor },
+      {
+        signal,
+        early: untaken.early,
+        onAccepted: () => {
+          accepted = true;
+          warmOffers.inc({ outcome: 'accepted' });
+          onAccepted();
+        },
+      },
+    );
+    if (result.outcome !== 'not_taken') {
+      if (accepted) return result;
+      warmOffers.inc({ outcome: 'visitor_gone' });
+      return { ...result, outcome: 'visitor_gone' };
+    }
+    const { code, tcp, early } = result;
+    Object.assign(untaken, { socket: tcp, early });
+    warmOffers.inc({ outcome: code });
+    signal.throwIfAborted();
+    if (REFUSED_CODES.some((refused) => refused === code)) throw new CulvertError(code);
+    if (code === 'dial_timeout') {
+      device.warm.doubt();
+      return undefined;
+    }
+  }
+  return undefined;
+}
