@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
+import { parseStoreAddress } from '@culvert/contracts';
 import { type Machine, thisMachine } from './machine.ts';
 import { checkEdgeSettings, type EdgeSettings } from './settings.ts';
 
@@ -18,10 +19,18 @@ function fill(template: string, values: Readonly<Record<string, string | number>
 
 /** Redis by name needs a resolver; nginx does not read /etc/resolv.conf itself. */
 function resolverLine(redisUrl: string, machine: Machine): string {
-  const host = new URL(redisUrl).hostname.replace(/^\[|\]$/g, '');
-  if (isIP(host) !== 0 || host === 'localhost') return '';
-  if (machine.nameservers.length === 0)
-    throw new Error(`redisUrl names the host ${host}, but /etc/resolv.conf has no nameserver`);
+  const address = parseStoreAddress(redisUrl);
+  const hosts =
+    address?.kind === 'sentinel'
+      ? address.sentinels.map(({ host }) => host)
+      : [new URL(redisUrl).hostname.replace(/^\[|\]$/g, '')];
+  const named = hosts.find((host) => isIP(host) === 0 && host !== 'localhost');
+  if (machine.nameservers.length === 0) {
+    if (named === undefined) return '';
+    throw new Error(`redisUrl names the host ${named}, but /etc/resolv.conf has no nameserver`);
+  }
+  // Sentinels given by address may still name the primary by its host name.
+  if (named === undefined && address?.kind !== 'sentinel') return '';
   return `\n  resolver ${machine.nameservers.join(' ')} valid=10s${machine.ipv6 ? '' : ' ipv6=off'};\n  resolver_timeout 2s;\n`;
 }
 

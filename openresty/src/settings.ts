@@ -1,4 +1,4 @@
-import { CulvertError, DEFAULT_LIMITS, type Limits } from '@culvert/contracts';
+import { CulvertError, DEFAULT_LIMITS, type Limits, parseStoreAddress } from '@culvert/contracts';
 
 /** How one edge (one nginx) is to be run. */
 export interface EdgeSettings {
@@ -10,7 +10,7 @@ export interface EdgeSettings {
   healthPort: number;
   /** Devices' names are `<label>.<domain>`. */
   domain: string;
-  /** `redis://[user][:password]@host[:port][/db]`. */
+  /** `redis://[user][:password]@host[:port][/db]`, or `redis+sentinel://[user][:password]@host[:port],.../<name of the primary>`. */
   redisUrl: string;
   /** Shared with the listeners; at least 16 characters. */
   edgeSecret: string;
@@ -43,8 +43,10 @@ function faultsOf(settings: EdgeSettings, limits: Limits): string[] {
   if (!DOMAIN.test(settings.domain)) {
     faults.push(`domain ${JSON.stringify(settings.domain)}: expected a lower-case DNS name such as culvert.localhost`);
   }
-  if (!URL.canParse(settings.redisUrl) || new URL(settings.redisUrl).protocol !== 'redis:') {
-    faults.push('redisUrl: expected redis://[user:password@]host[:port][/db]');
+  if (settings.redisUrl.startsWith('rediss:') || parseStoreAddress(settings.redisUrl) === undefined) {
+    faults.push(
+      'redisUrl: expected redis://[user:password@]host[:port][/db] or redis+sentinel://[user:password@]host[:port],.../<name of the primary>',
+    );
   }
   if (settings.edgeSecret.length < 16) faults.push('edgeSecret: expected at least 16 characters');
   if (settings.user !== undefined && !/^[a-z_][a-z0-9_-]*$/i.test(settings.user)) {

@@ -1,6 +1,7 @@
 -- Redis for the edge: pooled connections, a deadline on every reply, and a breaker, so that a Redis that is away costs
 -- one request a second its deadline and all others nothing.
 
+local sentinel = require('culvert.sentinel')
 local settings = require('culvert.settings')
 
 local ok, client = pcall(require, 'resty.redis') -- OpenResty
@@ -14,15 +15,24 @@ local M = {}
 
 local function state() return ngx.shared.culvert_state end
 
+--- Host and port of the Redis to read; nil and why that is not known. Sentinels may name another one at any time.
+function M.where()
+  local at = settings.redis
+  if not at.sentinels then return at.host, at.port end
+  return sentinel.primary(client, at, settings.store_ms)
+end
+
 --- A connection, authorised and on its database; nil and why not.
 function M.connect()
   local at = settings.redis
+  local host, port = M.where()
+  if not host then return nil, port end
   local red, err = client:new()
   if not red then return nil, err end
   red:set_timeout(settings.store_ms)
   -- The pool's name tells connections of different users and databases apart.
-  local pool = table.concat({ at.host, at.port, at.user or '', at.db }, ':')
-  ok, err = red:connect(at.host, at.port, { pool = pool })
+  local pool = table.concat({ host, port, at.user or '', at.db }, ':')
+  ok, err = red:connect(host, port, { pool = pool })
   if not ok then return nil, err end
   local reused = (red:get_reused_times() or 0) > 0
   if not reused then

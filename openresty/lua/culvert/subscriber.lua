@@ -22,8 +22,14 @@ local function handle(reply)
   if type(reply) == 'table' and reply[1] == 'message' then routes.drop(reply[3]) end
 end
 
---- Reads until the worker ends, the life of the timer is over (true) or the connection breaks (nil and why).
-local function read_all(red)
+local function place()
+  local host, port = redis.where()
+  return host and host .. ' ' .. port
+end
+
+--- Reads until the worker ends, the life of the timer is over, another Redis is the primary (true) or the connection breaks
+--- (nil and why).
+local function read_all(red, from)
   local until_s, silent = ngx.now() + LIFE_S, 0
   red:set_timeout(READ_MS)
   while not ngx.worker.exiting() and ngx.now() < until_s do
@@ -43,18 +49,20 @@ local function read_all(red)
         silent = 0
       end
     end
+    if from and place() ~= from then return true end
   end
   return true
 end
 
 local function subscribe()
+  local from = place()
   local red, err = redis.connect()
   if not red then return nil, err end
   local ok
   ok, err = red:subscribe(CHANNEL)
   if ok then
     redis.mark(false)
-    ok, err = read_all(red)
+    ok, err = read_all(red, from)
   end
   red:close()
   return ok, err
