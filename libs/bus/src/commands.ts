@@ -23,6 +23,9 @@ const Page = {
 };
 const DeviceRecord = Type.Object({ device: DeviceName, created_at: Millis, revoked: Type.Boolean() });
 const Count = Type.Integer({ minimum: 0 });
+const { due: _due, ...AssertedFields } = LeaseSchema.properties;
+/** Most leases in one `lease.reassert`: with 32 endpoints each they fit into one message of NATS. */
+export const REASSERT_BATCH = 200;
 
 /**
  * Every command: its request and its reply. Subjects are `cmd.<name>`; those with `to: 'instance'` are
@@ -70,6 +73,27 @@ export const COMMANDS = {
       /** `token_digest` is for listeners: what a transfer of this tenure must present. */
       leases: Type.Array(Type.Object({ lease: LeaseSchema, token_digest: Type.Union([TokenDigest, Type.Null()]) })),
       cursor: Type.Union([Type.String(), Type.Null()]),
+      /** Incarnation of the store that says so. */
+      store: Text,
+    }),
+  },
+  /**
+   * What an instance holds, in the order that it likes: an ingress its control connections (all fields), a listener its
+   * bound ports (`control`, `boot` and `remote` are empty). The store takes over what it has lost. `lost` are those that
+   * belong to another tenure, or to none, by now. The only command that is served while the store is recovering.
+   */
+  'lease.reassert': {
+    to: 'shared',
+    request: Type.Object({
+      from: Type.Enum(['ingress', 'listener'] as const),
+      instance: InstanceId,
+      leases: Type.Array(Type.Object({ ...AssertedFields, token_digest: Type.Union([TokenDigest, Type.Null()]) }), {
+        maxItems: REASSERT_BATCH,
+      }),
+    }),
+    reply: replyOf({
+      store: Text,
+      lost: Type.Array(Type.Object({ ...Tenure, code: Type.String() })),
     }),
   },
   /** Ends the lease at once, in whatever state: names and ports go (ports to cool-down), connections are cut. */
@@ -187,7 +211,7 @@ export const COMMANDS = {
   /** An endpoint moved: the device is told by an `endpoint` message. */
   'ingress.endpoints': {
     to: 'instance',
-    request: Type.Object({ ...Tenure, endpoints: Type.Array(EndpointSchema) }),
+    request: Type.Object({ ...Tenure, listener: InstanceId, endpoints: Type.Array(EndpointSchema) }),
     reply: replyOf({}),
   },
 } as const;

@@ -54,6 +54,15 @@ export const EVENT_DATA = {
   'conn.failed': Type.Object({ ...conn, outcome: Text, wait_ms: Millis }),
   'ports.exhausted': Type.Object({ ...base, listener: Text, device: Text }),
   'instance.gone': Type.Object({ ...base, instance: Text, service: Text }),
+  /** The store has lost data and was rebuilt from the living; the last events before it may be missing. */
+  'store.recovered': Type.Object({
+    ...base,
+    incarnation: Text,
+    /** Of the store that was lost. */
+    previous: Text,
+    /** Leases that were restored. */
+    leases: Type.Integer({ minimum: 0 }),
+  }),
 } as const satisfies Record<(typeof EVENT_TYPES)[number], Type.TObject>;
 
 export type EventName = keyof typeof EVENT_DATA;
@@ -66,7 +75,7 @@ export interface CulvertEvent<N extends EventName = EventName> {
   id: string;
   source: string;
   type: N;
-  /** The device's name, or the instance's id. */
+  /** The device's name, the instance's id, or the store's incarnation. */
   subject: string;
   /** RFC 3339, UTC. For people: order by (epoch, seq), never by time. */
   time: string;

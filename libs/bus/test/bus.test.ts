@@ -7,7 +7,8 @@ const log = { info() {}, warn() {}, error() {} };
 let nats: ServerProcess;
 let server: Bus;
 let asker: Bus;
-const connect = (name: string): Promise<Bus> => Bus.connect({ url: nats.url, name, service: 'lease-manager', log, commandMs: 2_000 });
+const connect = (name: string): Promise<Bus> =>
+  Bus.connect({ url: nats.url, name, service: 'lease-manager', log, commandMs: 2_000 });
 const digest = '0'.repeat(64);
 
 beforeAll(async () => {
@@ -36,8 +37,14 @@ afterAll(async () => {
 describe('commands', () => {
   it('brings the reply, refusals included', async () => {
     expect(await asker.request('device.auth', { device: 'alice', token_digest: digest })).toEqual({ ok: true });
-    expect(await asker.request('device.auth', { device: 'bob', token_digest: digest })).toMatchObject({ ok: false, code: 'unauthorized' });
-    expect(await asker.requestOf('ws-ingress-9', 'ingress.probe', { device: 'alice', epoch: 1 })).toEqual({ ok: true, alive: true });
+    expect(await asker.request('device.auth', { device: 'bob', token_digest: digest })).toMatchObject({
+      ok: false,
+      code: 'unauthorized',
+    });
+    expect(await asker.requestOf('ws-ingress-9', 'ingress.probe', { device: 'alice', epoch: 1 })).toEqual({
+      ok: true,
+      alive: true,
+    });
   });
   it('refuses to send a payload that breaks its schema, and names the field', async () => {
     await expect(asker.request('device.auth', { device: 'Alice', token_digest: digest })).rejects.toThrow(/\/device/);
@@ -56,16 +63,23 @@ describe('commands', () => {
     expect(await asker.request('device.show', { device: 'alice' })).toMatchObject({ ok: false, code: 'internal' });
   });
   it('ends a command without a reply at its deadline', async () => {
-    await expect(asker.request('lease.get', { device: 'alice' }, { timeoutMs: 200 })).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(asker.request('lease.get', { device: 'alice' }, { timeoutMs: 200 })).rejects.toMatchObject({
+      code: 'unavailable',
+    });
   });
   it('does not believe that an instance is gone before it has been connected for a while', async () => {
     const young = await connect('young');
-    await expect(young.requestOf('nobody', 'ingress.probe', { device: 'a', epoch: 1 }, { timeoutMs: 1_500 })).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(
+      young.requestOf('nobody', 'ingress.probe', { device: 'a', epoch: 1 }, { timeoutMs: 1_500 }),
+    ).rejects.toMatchObject({ code: 'unavailable' });
     await young.close();
   });
   it('believes it afterwards', async () => {
     await expect
-      .poll(() => asker.requestOf('nobody', 'ingress.probe', { device: 'a', epoch: 1 }, { timeoutMs: 2_500 }).catch((e) => e.code), { timeout: 15_000 })
+      .poll(
+        () => asker.requestOf('nobody', 'ingress.probe', { device: 'a', epoch: 1 }, { timeoutMs: 2_500 }).catch((e) => e.code),
+        { timeout: 15_000 },
+      )
       .toBe('not_found');
   });
   it('shows shared commands as NATS services', async () => {

@@ -1,4 +1,4 @@
-/** Subjects of events are `<type>.<device>` (or `<type>.<instance id>`). */
+/** Subjects of events are `<type>.<device>` (or `<type>.<instance id>`, `<type>.<incarnation>`). */
 export const EVENT_TYPES = [
   'device.connected',
   'device.disconnected',
@@ -14,12 +14,13 @@ export const EVENT_TYPES = [
   'conn.failed',
   'ports.exhausted',
   'instance.gone',
+  'store.recovered',
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 
-/** The stream of device.*, lease.*, ports.* and instance.*: at least once, in order. */
+/** The stream of device.*, lease.*, ports.*, instance.* and store.*: at least once, in order. */
 export const EVENTS_STREAM = 'CULVERT_EVENTS';
-export const EVENTS_SUBJECTS = ['device.*.*', 'lease.*.*', 'ports.*.*', 'instance.*.*'];
+export const EVENTS_SUBJECTS = ['device.*.*', 'lease.*.*', 'ports.*.*', 'instance.*.*', 'store.*.*'];
 /** The stream of conn.*: at most once, bounded. */
 export const CONN_STREAM = 'CULVERT_CONN';
 export const CONN_SUBJECTS = ['conn.*.*'];

@@ -53,3 +53,6 @@ export interface Route {
   /** '1' when the edge may keep idle connections to the device. */
   keepalive: string;
 }
+
+/** After the whole system or the store was away no lease in grace ends sooner than this, in ms; or GRACE_MS when that is less. */
+export const LOST_FLOOR_MS = 120_000;

@@ -2,7 +2,14 @@ import { CulvertError } from '@culvert/contracts';
 import type { Redis } from 'ioredis';
 import { keys } from './keys.ts';
 import type { DeviceRecord } from './records.ts';
-import { guarded, runVerdict } from './scripts.ts';
+import { guarded, readAlive, runScript, runVerdict } from './scripts.ts';
+
+/** What is kept of a device outside of the store, too. */
+export interface KeptDevice extends DeviceRecord {
+  token_digest: string;
+  /** Counts the changes of its token. */
+  generation: number;
+}
 
 /** The device registry. Of tokens only hex SHA-256 digests are known. */
 export class Devices {
@@ -14,10 +21,10 @@ export class Devices {
 
   /** `forbidden`: the token is valid but another device's; `unauthorized`: everything else that is not right. */
   async authenticate(device: string, digest: string): Promise<'ok' | 'unauthorized' | 'forbidden'> {
-    const [registry, of] = await guarded(() =>
-      Promise.all([this.#redis.hmget(keys.device(device), 'token_digest', 'revoked'), this.#redis.get(keys.token(digest))]),
+    const { values } = await readAlive(this.#redis, (reads) =>
+      reads.hmget(keys.device(device), 'token_digest', 'revoked').get(keys.token(digest)),
     );
-    const [known, revoked] = registry;
+    const [[known, revoked], of] = values as [(string | null)[], string | null];
     if (known === digest && revoked !== '1') return 'ok';
     const exists = typeof known === 'string' && revoked !== '1';
     return exists && of !== null && of !== device ? 'forbidden' : 'unauthorized';
@@ -25,7 +32,7 @@ export class Devices {
 
   /** @throws CulvertError `already_exists`. A revoked device may be added again, with another token. */
   async add(device: string, digest: string): Promise<{ created_at: number }> {
-    const all = [keys.device(device), keys.token(digest), keys.devices];
+    const all = [keys.device(device), keys.token(digest), keys.devices, keys.incarnation];
     const [verdict, createdAt] = await runVerdict(this.#redis, 'add_device', all, [device, digest]);
     if (verdict === 'exists') throw new CulvertError('already_exists', `a device named ${device} exists`);
     if (verdict === 'token_taken') throw new CulvertError('already_exists', 'another device has this token');
@@ -33,15 +40,35 @@ export class Devices {
   }
 
   async show(device: string): Promise<DeviceRecord | null> {
-    const hash = await guarded(() => this.#redis.hgetall(keys.device(device)));
+    const kept = await this.kept(device);
+    return kept && { device, created_at: kept.created_at, revoked: kept.revoked };
+  }
+
+  /** All that must outlive the store; null when there is no such device. */
+  async kept(device: string): Promise<KeptDevice | null> {
+    const { values } = await readAlive(this.#redis, (reads) => reads.hgetall(keys.device(device)));
+    const hash = values[0] as Record<string, string>;
     if (hash.token_digest === undefined) return null;
-    return { device, created_at: Number(hash.created_at), revoked: hash.revoked === '1' };
+    const { token_digest, created_at, revoked, generation } = hash;
+    return {
+      device,
+      token_digest,
+      created_at: Number(created_at),
+      revoked: revoked === '1',
+      generation: Number(generation ?? 0),
+    };
+  }
+
+  /** Takes back an addition that could not be kept; nothing happens once somebody has connected with it. */
+  async remove(device: string, digest: string): Promise<void> {
+    await runScript(this.#redis, 'remove_device', [keys.device(device), keys.token(digest), keys.devices], [device, digest]);
   }
 
   /** In the order of the names, after `cursor`. */
   async list(cursor: string | undefined, limit: number): Promise<{ devices: DeviceRecord[]; cursor: string | null }> {
     const from = cursor === undefined || cursor === '' ? '-' : `(${cursor}`;
-    const names = await guarded(() => this.#redis.zrangebylex(keys.devices, from, '+', 'LIMIT', 0, limit));
+    const { values } = await readAlive(this.#redis, (reads) => reads.zrangebylex(keys.devices, from, '+', 'LIMIT', 0, limit));
+    const names = values[0] as string[];
     const records = await Promise.all(names.map((name) => this.show(name)));
     return {
       devices: records.filter((record) => record !== null),
@@ -56,7 +83,7 @@ export class Devices {
   async rotate(device: string, digest: string): Promise<void> {
     for (let reread = 0; reread < 3; reread++) {
       const former = (await guarded(() => this.#redis.hget(keys.device(device), 'token_digest'))) ?? '';
-      const all = [keys.device(device), keys.token(former), keys.token(digest)];
+      const all = [keys.device(device), keys.token(former), keys.token(digest), keys.incarnation];
       const [verdict] = await runVerdict(this.#redis, 'rotate_device', all, [device, former, digest]);
       if (verdict === 'ok') return;
       if (verdict === 'missing') throw new CulvertError('not_found', `there is no device named ${device}, or it is revoked`);

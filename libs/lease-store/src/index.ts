@@ -5,4 +5,5 @@ export * from './leases.ts';
 export * from './outbox.ts';
 export * from './ports.ts';
 export { type DeviceRecord, hasRoute, type Pending, type StoredLease } from './records.ts';
+export * from './recovery.ts';
 export * from './store.ts';

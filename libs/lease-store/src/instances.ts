@@ -1,12 +1,10 @@
-import type { Limits } from '@culvert/contracts';
+import { type Limits, LOST_FLOOR_MS } from '@culvert/contracts';
 import type { Redis } from 'ioredis';
 import { keys } from './keys.ts';
 import { guarded, runScript } from './scripts.ts';
 
 /** A gap in the sweeps longer than this says that we were away, not the instances. */
 const SWEEP_GAP_MS = 3_000;
-/** After such a gap no lease in grace ends sooner than this. */
-const FLOOR_MS = 120_000;
 
 /** An instance that was found gone, until all its leases are released. */
 export interface GoneInstance {
@@ -38,9 +36,10 @@ export class Instances {
     for (const [i, ids] of indexes.entries()) for (const id of ids) seen.set(id, services[i] as string);
     const all = [
       ...[keys.sweepLast, keys.sweepAmnesty, keys.sweepFloor, keys.knownInstances, keys.goneInstances],
-      ...[keys.outbox, keys.incarnation, ...[...seen.keys()].map(keys.instance)],
+      ...[keys.outbox, keys.incarnation, keys.goneListeners],
+      ...[...seen.keys()].flatMap((id) => [keys.instance(id), keys.goneNotice(id)]),
     ];
-    const floor = Math.min(FLOOR_MS, this.#limits.GRACE_MS);
+    const floor = Math.min(LOST_FLOOR_MS, this.#limits.GRACE_MS);
     const args = [SWEEP_GAP_MS, this.#limits.INSTANCE_TTL_MS, floor, ...[...seen].flat()];
     return (await runScript(this.#redis, 'judge', all, args)) as string[];
   }
@@ -56,6 +55,45 @@ export class Instances {
   /** All leases of that ending are released. */
   async cleaned({ id, mark }: GoneInstance): Promise<void> {
     await runScript(this.#redis, 'cleaned', [keys.goneInstances], [id, mark]);
+  }
+
+  /**
+   * Listeners whose leases need another place: gone for LISTENER_GONE_MS, or winding down. None while no other listener
+   * is live to take them.
+   */
+  async homeless(): Promise<{ id: string; why: 'listener_gone' | 'wind_down' }[]> {
+    const [known, flat, time] = await guarded(() =>
+      Promise.all([
+        this.#redis.hgetall(keys.knownInstances),
+        this.#redis.zrange(keys.goneListeners, '0', '-1', 'WITHSCORES'),
+        this.#redis.time(),
+      ]),
+    );
+    const now = Number(time[0]) * 1000;
+    const homeless: { id: string; why: 'listener_gone' | 'wind_down' }[] = [];
+    let live = 0;
+    for (const [id, text] of Object.entries(known)) {
+      const { service, state } = JSON.parse(text) as { service: string; state?: string };
+      if (service !== 'tcp-listener') continue;
+      if (state === 'winding_down') homeless.push({ id, why: 'wind_down' });
+      else if (state === 'live') live += 1;
+    }
+    for (let i = 0; i + 1 < flat.length; i += 2) {
+      if (Number(flat[i + 1]) + this.#limits.LISTENER_GONE_MS <= now) {
+        homeless.push({ id: flat[i] as string, why: 'listener_gone' });
+      }
+    }
+    return live === 0 ? [] : homeless;
+  }
+
+  /** Makes it this owner's work for `ms`; false while it is another's, or was done a moment ago. */
+  async claimRehoming(listener: string, owner: string, ms: number): Promise<boolean> {
+    return (await guarded(() => this.#redis.set(keys.rehoming(listener), owner, 'PX', ms, 'NX'))) === 'OK';
+  }
+
+  /** The leases of a gone listener have all moved. */
+  async rehomed(listener: string): Promise<void> {
+    await guarded(() => this.#redis.zrem(keys.goneListeners, listener));
   }
 
   /** The record that an instance keeps of itself, as text; null when it is gone. */

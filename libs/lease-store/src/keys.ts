@@ -1,6 +1,8 @@
 /** The names of all keys of the lease store. Times in them are milliseconds by the Redis server's clock. */
 export const keys = {
   incarnation: 'store:incarnation',
+  /** Of a store that has lost its data, until it is rebuilt; `store:incarnation` is absent meanwhile. */
+  recovery: 'store:recovery',
   device: (device: string) => `device:${device}`,
   token: (digest: string) => `token:${digest}`,
   devices: 'devices',
@@ -19,6 +21,11 @@ export const keys = {
   instance: (id: string) => `instance:${id}`,
   knownInstances: 'instances:known',
   goneInstances: 'instances:cleanup',
+  /** Which start of an instance was declared gone: that start reads it when it renews. */
+  goneNotice: (id: string) => `instance:gone:${id}`,
+  /** Listeners that are gone, by when they were heard last. */
+  goneListeners: 'listeners:gone',
+  rehoming: (listener: string) => `rehoming:${listener}`,
   sweepLast: 'sweep:last',
   sweepAmnesty: 'sweep:amnesty',
   sweepFloor: 'sweep:floor',

@@ -3,14 +3,17 @@ import {
   DISCONNECT_REASONS,
   type DisconnectReason,
   type Endpoint,
+  type ErrorCode,
   type Lease,
   type LeaseState,
   type Limits,
+  LOST_FLOOR_MS,
 } from '@culvert/contracts';
 import type { Redis } from 'ioredis';
 import { keys, listenerKeys } from './keys.ts';
 import { hasRoute, keysOf, type StoredLease, storedLeaseOf } from './records.ts';
-import { guarded, runVerdict, type ScriptReply } from './scripts.ts';
+import type { AssertedLease } from './recovery.ts';
+import { guarded, readAlive, runVerdict, type ScriptReply } from './scripts.ts';
 
 /** What a newcomer brings along. */
 export interface Tenure {
@@ -61,6 +64,26 @@ export interface AdvanceResult {
   former: StoredLease;
 }
 
+/** A lease's new place, where its ports are reserved and bound. */
+export interface Move {
+  reservation: number;
+  /** Of the lease; it stays. */
+  epoch: number;
+  listener: string;
+  endpoints: readonly Endpoint[];
+  routeHost: string;
+  reason: 'listener_gone' | 'wind_down';
+}
+
+export type RestoreResult =
+  /** It stood, or stands again; `tell`: the listener knows it otherwise. */
+  | { verdict: 'ok'; tell: boolean }
+  | { verdict: 'lost'; code: ErrorCode }
+  /** The store had lost it. An older tenure that was held gave way; epoch 0 when there was none. */
+  | { verdict: 'restored'; displaced: { epoch: number; ingress: string } };
+
+const bracketed = (host: string): string => (host.includes(':') ? `[${host}]` : host);
+
 /** Devices with fewer transfers at once are not kept warm by the edge's idle connections. */
 const KEEPALIVE_TRANSFERS = 8;
 /** The longest wait of those that oust each other, in first waits. */
@@ -79,7 +102,8 @@ export class Leases {
   }
 
   async get(device: string): Promise<StoredLease> {
-    return storedLeaseOf(await guarded(() => this.#redis.hgetall(keys.lease(device))));
+    const { values } = await readAlive(this.#redis, (reads) => reads.hgetall(keys.lease(device)));
+    return storedLeaseOf(values[0] as Record<string, string>);
   }
 
   /** Leases in the order of their devices' names, after `cursor`; those of one listener when it is given. */
@@ -87,24 +111,28 @@ export class Leases {
     cursor?: string | undefined;
     limit: number;
     listener?: string | undefined;
-  }): Promise<{ leases: { lease: Lease; tokenDigest: string | null }[]; cursor: string | null }> {
+  }): Promise<{ leases: { lease: Lease; tokenDigest: string | null }[]; cursor: string | null; store: string }> {
     const index = options.listener === undefined ? keys.leases : keys.leasesOfListener(options.listener);
-    const devices = await this.#page(index, options.cursor, options.limit);
+    const { devices, incarnation } = await this.#page(index, options.cursor, options.limit);
     const records = await Promise.all(devices.map((device) => this.get(device)));
     return {
       leases: records.flatMap(({ lease, tokenDigest }) => (lease === null ? [] : [{ lease, tokenDigest }])),
       cursor: devices.length < options.limit ? null : (devices.at(-1) ?? null),
+      store: incarnation,
     };
   }
 
   /** Devices whose leases an ingress holds, after `cursor`. */
-  heldBy(ingress: string, cursor: string | undefined, limit: number): Promise<string[]> {
-    return this.#page(keys.leasesOfIngress(ingress), cursor, limit);
+  async heldBy(ingress: string, cursor: string | undefined, limit: number): Promise<string[]> {
+    return (await this.#page(keys.leasesOfIngress(ingress), cursor, limit)).devices;
   }
 
-  #page(index: string, cursor: string | undefined, limit: number): Promise<string[]> {
+  async #page(index: string, cursor: string | undefined, limit: number): Promise<{ devices: string[]; incarnation: string }> {
     const from = cursor === undefined || cursor === '' ? '-' : `(${cursor}`;
-    return guarded(() => this.#redis.zrangebylex(index, from, '+', 'LIMIT', 0, limit));
+    const { incarnation, values } = await readAlive(this.#redis, (reads) =>
+      reads.zrangebylex(index, from, '+', 'LIMIT', 0, limit),
+    );
+    return { devices: values[0] as string[], incarnation };
   }
 
   /** Begins a tenure; the lease stays as it is until `confirm`. Unconfirmed, it falls back after TENURE_CONFIRM_MS. */
@@ -131,14 +159,7 @@ export class Leases {
         ...(stored.pending === null ? [] : [keys.leasesOfIngress(stored.pending.ingress), keys.instance(stored.pending.ingress)]),
         keys.knownInstances,
       ],
-      args: [
-        epoch,
-        listener,
-        JSON.stringify(endpoints),
-        routeHost.includes(':') ? `[${routeHost}]` : routeHost,
-        this.#limits.COOL_DOWN_MS,
-        KEEPALIVE_TRANSFERS,
-      ],
+      args: [epoch, listener, JSON.stringify(endpoints), bracketed(routeHost), this.#limits.COOL_DOWN_MS, KEEPALIVE_TRANSFERS],
     });
     const [verdict, first, state, formerEpoch, ingress] = reply;
     if (verdict === 'stale') return { verdict, boot: String(first) };
@@ -240,6 +261,59 @@ export class Leases {
     const args = [device, boot, remote, window, first, first * FLAPPING_MOST];
     const [, wait] = await runVerdict(this.#redis, 'damp', keysOf(device, { lease: null, pending: null }), args);
     return Number(wait ?? 0);
+  }
+
+  /** Begins to move a lease away from its listener: the epoch under which ports may be reserved elsewhere. */
+  async beginMove(
+    device: string,
+    epoch: number,
+    from: string,
+  ): Promise<{ verdict: 'ok'; reservation: number } | { verdict: 'busy' | 'stale' }> {
+    const { reply } = await this.#change(device, 'begin_move', { args: [epoch, from, this.#limits.TENURE_CONFIRM_MS] });
+    const [verdict, reservation] = reply;
+    return verdict === 'ok' ? { verdict, reservation: Number(reservation) } : { verdict: verdict as 'busy' | 'stale' };
+  }
+
+  /** The lease is at another listener from now on; its former ports cool down. */
+  async move(device: string, move: Move): Promise<'ok' | 'stale' | 'ports_lost'> {
+    const { reply } = await this.#change(device, 'move', {
+      more: () => listenerKeys(move.listener),
+      args: [
+        ...[move.reservation, move.epoch, move.listener, JSON.stringify(move.endpoints), bracketed(move.routeHost)],
+        ...[this.#limits.COOL_DOWN_MS, move.reason],
+      ],
+    });
+    return reply[0] as 'ok' | 'stale' | 'ports_lost';
+  }
+
+  /** Takes over what an instance holds and the store may have lost. The one change that a recovering store accepts. */
+  async restore(said: AssertedLease, from: 'ingress' | 'listener', routeHost: string): Promise<RestoreResult> {
+    const { device } = said;
+    for (let reread = 0; reread < REREADS; reread++) {
+      const stored = storedLeaseOf(await guarded(() => this.#redis.hgetall(keys.lease(device))));
+      const all = new Set([
+        ...keysOf(device, { lease: null, pending: null }),
+        keys.recovery,
+        ...keysOf(device, stored),
+        ...said.endpoints.filter(hasRoute).map(({ host }) => keys.route(host)),
+        ...listenerKeys(said.listener),
+        ...[keys.leasesOfIngress(said.ingress), keys.instance(said.ingress), keys.knownInstances],
+      ]);
+      const [verdict, first, ingress] = await runVerdict(
+        this.#redis,
+        'restore',
+        [...all],
+        [
+          ...[device, JSON.stringify(said), from, bracketed(routeHost), this.#limits.RECONNECTING_MS, this.#limits.GRACE_MS],
+          ...[Math.min(LOST_FLOOR_MS, this.#limits.GRACE_MS), this.#limits.RECORD_SLACK_MS, this.#limits.COOL_DOWN_MS],
+          KEEPALIVE_TRANSFERS,
+        ],
+      );
+      if (verdict === 'ok') return { verdict, tell: first === 1 };
+      if (verdict === 'lost') return { verdict, code: first as ErrorCode };
+      if (verdict === 'restored') return { verdict, displaced: { epoch: Number(first), ingress: String(ingress) } };
+    }
+    throw new CulvertError('unavailable', `lease of ${device} changes too fast`, { retryAfterMs: 1_000 });
   }
 
   /** Reads what the lease owns, runs the script with those keys, and again when the lease changed in between. */

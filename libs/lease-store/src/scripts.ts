@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { CulvertError } from '@culvert/contracts';
-import { type Redis, ReplyError } from 'ioredis';
+import { type ChainableCommander, type Redis, ReplyError } from 'ioredis';
+import { keys } from './keys.ts';
 
 interface Script {
   text: string;
@@ -41,9 +42,28 @@ export async function runScript(redis: Redis, name: string, keys: string[], args
 /** The same for scripts that answer a verdict; `recovering` is thrown. */
 export async function runVerdict(redis: Redis, name: string, keys: string[], args: (string | number)[]): Promise<ScriptReply> {
   const reply = (await runScript(redis, name, keys, args)) as ScriptReply;
-  if (reply[0] === 'recovering') throw new CulvertError('recovering', undefined, { retryAfterMs: 2_000 });
+  if (reply[0] === 'recovering') throw recovering();
   return reply;
 }
+
+/**
+ * Reads of a store that lives, all at one moment. What an emptied store does not have says nothing.
+ * @throws CulvertError `recovering`
+ */
+export async function readAlive(
+  redis: Redis,
+  reads: (transaction: ChainableCommander) => ChainableCommander,
+): Promise<{ incarnation: string; values: unknown[] }> {
+  const replies = await guarded(() => reads(redis.multi().get(keys.incarnation)).exec());
+  const [incarnation, ...values] = (replies ?? []).map(([error, value]) => {
+    if (error !== null) throw new CulvertError('internal', `store: ${error.message}`, { cause: error });
+    return value;
+  });
+  if (typeof incarnation !== 'string') throw recovering();
+  return { incarnation, values };
+}
+
+export const recovering = (): CulvertError => new CulvertError('recovering', undefined, { retryAfterMs: 2_000 });
 
 /** Runs reads; an unreachable Redis becomes `unavailable`, a fault in what we sent stays what it is. */
 export async function guarded<T>(work: () => Promise<T>): Promise<T> {
@@ -53,7 +73,8 @@ export async function guarded<T>(work: () => Promise<T>): Promise<T> {
     if (cause instanceof CulvertError) throw cause;
     const text = cause instanceof Error ? cause.message : String(cause);
     const passing =
-      !(cause instanceof ReplyError) || /^(?:LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|NOREPLICAS|TRYAGAIN|BUSY)/.test(text);
+      !(cause instanceof ReplyError) ||
+      /^(?:LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|EXECABORT|NOREPLICAS|TRYAGAIN|BUSY)/.test(text);
     if (!passing) throw new CulvertError('internal', `store: ${text}`, { cause });
     throw new CulvertError('unavailable', `the store cannot be reached: ${text}`, { cause, retryAfterMs: 2_000 });
   }

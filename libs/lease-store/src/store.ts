@@ -1,13 +1,12 @@
-import { randomBytes } from 'node:crypto';
 import type { Limits } from '@culvert/contracts';
 import type { Redis } from 'ioredis';
 import { Devices } from './devices.ts';
 import { Instances } from './instances.ts';
-import { keys } from './keys.ts';
 import { Leases } from './leases.ts';
 import { Outbox } from './outbox.ts';
 import { Ports } from './ports.ts';
-import { guarded } from './scripts.ts';
+import { Recovery } from './recovery.ts';
+import { readAlive } from './scripts.ts';
 
 /** The lease store over one Redis connection, which the caller owns. */
 export class LeaseStore {
@@ -16,6 +15,7 @@ export class LeaseStore {
   readonly ports: Ports;
   readonly instances: Instances;
   readonly outbox: Outbox;
+  readonly recovery: Recovery;
   readonly #redis: Redis;
 
   constructor(redis: Redis, limits: Limits) {
@@ -25,13 +25,11 @@ export class LeaseStore {
     this.ports = new Ports(redis, limits);
     this.instances = new Instances(redis, limits);
     this.outbox = new Outbox(redis);
+    this.recovery = new Recovery(redis, limits);
   }
 
-  /** The random name of this store's life, made by whoever comes first; it begins the id of every event. */
+  /** The random name of this store's life; it begins the id of every event. @throws CulvertError `recovering` */
   async incarnation(): Promise<string> {
-    return guarded(async () => {
-      await this.#redis.set(keys.incarnation, randomBytes(8).toString('hex'), 'NX');
-      return (await this.#redis.get(keys.incarnation)) ?? '';
-    });
+    return (await readAlive(this.#redis, (reads) => reads)).incarnation;
   }
 }

@@ -19,7 +19,7 @@ export async function startStore(limits: Partial<Limits> = {}): Promise<StoreFix
   const redis = new Redis(server.url, { enableAutoPipelining: true });
   const all = { ...DEFAULT_LIMITS, ...limits };
   const store = new LeaseStore(redis, all);
-  await store.incarnation();
+  await store.recovery.open(0, '');
   return {
     redis,
     store,
@@ -27,7 +27,7 @@ export async function startStore(limits: Partial<Limits> = {}): Promise<StoreFix
     events: () => store.outbox.read('0', 10_000),
     reset: async () => {
       await redis.flushall();
-      await store.incarnation();
+      await store.recovery.open(0, '');
     },
     stop: async () => {
       redis.disconnect();

@@ -20,11 +20,21 @@ export interface InstanceRecord {
 }
 
 export const instanceKey = (id: string): string => `instance:${id}`;
+/** Written by the sweep that declared the instance gone: the incarnation that it meant. */
+const goneKey = (id: string): string => `instance:gone:${id}`;
+const STORE_KEY = 'store:incarnation';
+const RECOVERY_KEY = 'store:recovery';
+/** While the store is being rebuilt it is looked at this often. */
+const RECOVERING_RENEW_MS = 500;
 export const instanceIndexKey = (service: string): string => `instance:index:${service}`;
 
 /**
- * Keeps `instance:<id>` alive: one key per process, however many devices it serves. An instance whose loop stood
- * still longer than its TTL hears of it by `onLapsed`, before it renews.
+ * Keeps `instance:<id>` alive: one key per process, however many devices it serves. Every renewal reads back two things:
+ * whether this very start was declared gone, and which life of the store this is.
+ *
+ *   standing --stood still longer than the TTL, or declared gone--> fenced --onFenced is done--> standing
+ *
+ * A fenced instance accepts and assigns nothing. An unreachable Redis alone fences nobody.
  */
 export class InstanceRegistration {
   readonly record: InstanceRecord;
@@ -32,8 +42,15 @@ export class InstanceRegistration {
   readonly #limits: Limits;
   readonly #log: Logger;
   #timer: NodeJS.Timeout | undefined;
-  #renewedAt = Date.now();
-  onLapsed: () => void = () => {};
+  #soon: NodeJS.Timeout | undefined;
+  #tickedAt = performance.now();
+  #store: string | undefined;
+  #fence: Promise<void> | undefined;
+  #stopped = false;
+  /** Finds out what is lost, and closes it. It may take as long as it needs. */
+  onFenced: () => Promise<void> = async () => {};
+  /** The store has lost data, is being rebuilt or was, or was away: it may lack what this instance holds. */
+  onStoreChanged: () => void = () => {};
 
   constructor(redis: Redis, limits: Limits, log: Logger, record: Omit<InstanceRecord, 'incarnation' | 'state' | 'started_at'>) {
     this.#redis = redis;
@@ -44,22 +61,81 @@ export class InstanceRegistration {
 
   async start(): Promise<void> {
     await this.#renew();
-    this.#timer = setInterval(() => {
-      const stood = Date.now() - this.#renewedAt;
-      if (stood > this.#limits.INSTANCE_TTL_MS) this.onLapsed();
-      // An unreachable Redis fences nobody: the next round tries again.
+    this.#tickedAt = performance.now();
+    this.#timer = setInterval(() => this.#tick(), this.#limits.INSTANCE_RENEW_MS);
+    this.#redis.on('ready', this.#onReady);
+  }
+
+  /**
+   * Pending while nothing may be accepted or assigned; undefined while this instance stands. Asked at every entry, it
+   * notices a standstill even before our own timer runs.
+   */
+  get fence(): Promise<void> | undefined {
+    if (this.#timer !== undefined && performance.now() - this.#tickedAt > this.#limits.INSTANCE_TTL_MS) this.#tick();
+    return this.#fence;
+  }
+
+  #tick(): void {
+    const stood = performance.now() - this.#tickedAt;
+    this.#tickedAt = performance.now();
+    if (stood > this.#limits.INSTANCE_TTL_MS) this.#beginFence(`stood still for ${Math.round(stood)} ms`);
+    this.#renewSoon(0);
+  }
+
+  readonly #onReady = (): void => {
+    this.#store = ''; // another server may answer now, which lacks what the former one had
+    this.#renewSoon(0);
+  };
+
+  #renewSoon(ms: number): void {
+    if (this.#stopped) return;
+    clearTimeout(this.#soon);
+    this.#soon = setTimeout(() => {
       this.#renew().catch((err: Error) => this.#log.debug({ event: 'instance.renew_failed', err: err.message }));
-    }, this.#limits.INSTANCE_RENEW_MS);
+    }, ms);
   }
 
   async #renew(): Promise<void> {
-    const { id, service, state } = this.record;
+    const { id, service, state, incarnation } = this.record;
     const ttl = this.#limits.INSTANCE_TTL_MS;
     const write = this.#redis.multi().set(instanceKey(id), JSON.stringify(this.record), 'PX', ttl);
-    if (state === 'live') write.zadd(instanceIndexKey(service), Date.now() + ttl, id);
+    if (state === 'live' && this.#fence === undefined) write.zadd(instanceIndexKey(service), Date.now() + ttl, id);
     else write.zrem(instanceIndexKey(service), id);
-    await write.exec();
-    this.#renewedAt = Date.now();
+    const replies = await write.get(STORE_KEY).hget(RECOVERY_KEY, 'incarnation').get(goneKey(id)).exec();
+    const [store, recovery, gone] = (replies ?? []).slice(2).map(([error, value]) => {
+      if (error !== null) throw error;
+      return value as string | null;
+    });
+    if (gone === incarnation) this.#beginFence('it was declared gone');
+    this.#look(store ?? (recovery === null || recovery === undefined ? 'lost' : `recovering ${recovery}`));
+  }
+
+  #look(store: string): void {
+    const before = this.#store;
+    this.#store = store;
+    const lives = !store.startsWith('recovering ') && store !== 'lost';
+    if (!lives) this.#renewSoon(Math.min(RECOVERING_RENEW_MS, this.#limits.INSTANCE_RENEW_MS));
+    if (before === undefined || before === store) return;
+    this.#log.info({ event: 'store.changed', before, store });
+    this.onStoreChanged();
+  }
+
+  #beginFence(why: string): void {
+    if (this.#fence !== undefined || this.#stopped) return;
+    this.#log.warn({ event: 'instance.fenced', why });
+    this.#fence = this.#sitOut()
+      .catch((err: Error) => this.#log.error({ event: 'instance.fence_failed', err }))
+      .finally(() => {
+        this.#fence = undefined;
+        this.#log.info({ event: 'instance.stands_again' });
+        this.#renewSoon(0);
+      });
+  }
+
+  async #sitOut(): Promise<void> {
+    this.#renewSoon(0); // leaves the set that others choose from
+    await this.onFenced();
+    await this.#redis.del(goneKey(this.record.id)).catch(() => {}); // read again, it fences once more: no harm
   }
 
   /** Leaves the set that the edge and the allocator choose from; the key stays while the process lives. */
@@ -69,7 +145,10 @@ export class InstanceRegistration {
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true;
     clearInterval(this.#timer);
+    clearTimeout(this.#soon);
+    this.#redis.off('ready', this.#onReady);
     const { id, service } = this.record;
     await this.#redis.multi().del(instanceKey(id)).zrem(instanceIndexKey(service), id).exec();
   }

@@ -1,8 +1,10 @@
 import { CulvertError } from '@culvert/contracts';
 import { acquire } from './acquire.ts';
+import { addDevice } from './add-device.ts';
 import { authenticate } from './authenticate.ts';
 import type { ManagerDeps } from './deps.ts';
 import { fitPage } from './page.ts';
+import { reassert } from './reassert.ts';
 import { release } from './release.ts';
 import { revokeDevice, revokeLease } from './revoke.ts';
 
@@ -19,14 +21,15 @@ export async function serveCommands(version: string, deps: ManagerDeps): Promise
       const page = await store.leases.list({ cursor, limit: limit ?? PAGE, listener });
       const all = page.leases.map(({ lease, tokenDigest }) => ({ lease, token_digest: tokenDigest }));
       const fitting = fitPage(all, page.cursor, ({ lease }) => lease.device);
-      return { ok: true, leases: fitting.items, cursor: fitting.cursor };
+      return { ok: true, leases: fitting.items, cursor: fitting.cursor, store: page.store };
     },
+    'lease.reassert': (request) => reassert(request, deps),
     'lease.revoke': async ({ device }) => ({ ok: true, revoked: await revokeLease(device, deps) }),
     'device.auth': async ({ device, token_digest }) => {
       await authenticate(device, token_digest, deps);
       return { ok: true };
     },
-    'device.add': async ({ device, token_digest }) => ({ ok: true, ...(await store.devices.add(device, token_digest)) }),
+    'device.add': (request) => addDevice(request, deps),
     'device.list': async ({ cursor, limit }) => {
       const page = await store.devices.list(cursor, limit ?? PAGE);
       const leases = await Promise.all(page.devices.map(({ device }) => store.leases.get(device)));
@@ -42,6 +45,7 @@ export async function serveCommands(version: string, deps: ManagerDeps): Promise
     'device.revoke': async ({ device }) => ({ ok: true, missing: await revokeDevice(device, deps) }),
     'device.rotate': async ({ device, token_digest }) => {
       await store.devices.rotate(device, token_digest);
+      await deps.kept.keep(device);
       return { ok: true };
     },
   });

@@ -2,12 +2,15 @@ import type { Bus } from '@culvert/bus';
 import type { Limits } from '@culvert/contracts';
 import type { LeaseStore } from '@culvert/lease-store';
 import type { Logger } from '@culvert/service-kit';
+import type { KeptRegistry } from './kept-registry.ts';
 import type { ManagerMetrics } from './metrics.ts';
 import type { Tellers } from './tell.ts';
 
 /** What the lives of this service need of their surroundings. */
 export interface ManagerDeps {
   store: LeaseStore;
+  /** The operators' part of the store, kept outside of it as well. */
+  kept: KeptRegistry;
   bus: Bus;
   limits: Limits;
   log: Logger;

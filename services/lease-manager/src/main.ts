@@ -2,6 +2,7 @@ import { LeaseStore } from '@culvert/lease-store';
 import { InstanceRegistration, runService, setting } from '@culvert/service-kit';
 import { serveCommands } from './commands.ts';
 import type { ManagerDeps } from './deps.ts';
+import { KeptRegistry } from './kept-registry.ts';
 import { createMetrics } from './metrics.ts';
 import { Relay } from './relay.ts';
 import { Sweeper } from './sweep.ts';
@@ -25,7 +26,8 @@ await runService({
     const tellers = new Tellers(store, bus, log);
     onStop('tellers', () => tellers.stop());
     const metrics = createMetrics(health.registry, { outbox: () => store.outbox.length(), telling: () => tellers.size });
-    const deps: ManagerDeps = { store, bus, limits, log, metrics, tellers, domain: config.CULVERT_DOMAIN };
+    const kept = new KeptRegistry(bus.nc, store);
+    const deps: ManagerDeps = { store, kept, bus, limits, log, metrics, tellers, domain: config.CULVERT_DOMAIN };
 
     const sweeper = new Sweeper(deps);
     await sweeper.start();

@@ -81,6 +81,7 @@ export class Relay {
   async #lead(fence: number): Promise<void> {
     if (!this.#deps.bus.connected) return;
     await ensureStreams(await jetstreamManager(this.#nc), this.#deps.limits);
+    const life = await this.#store.incarnation();
     let place = await this.#find();
     let renewedAt = performance.now();
     this.#deps.metrics.relayActive.set(1);
@@ -88,6 +89,7 @@ export class Relay {
     while (!this.#stopped) {
       if (performance.now() - renewedAt > LOCK_TTL_MS / 3) {
         if ((await this.#store.outbox.lock(this.#owner, LOCK_TTL_MS)) !== fence) return;
+        if ((await this.#store.incarnation()) !== life) return; // positions begin anew
         renewedAt = performance.now();
       }
       const entries = await this.#store.outbox.read(place.position, BATCH, WAIT_MS, this.#reader);

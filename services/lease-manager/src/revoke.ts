@@ -5,12 +5,13 @@ import type { ManagerDeps } from './deps.ts';
 /** How long a revocation waits for those who must cut. */
 const ACKNOWLEDGE_MS = 2_000;
 
-/** The device's token is dead and its lease is over; the names of instances that have not acknowledged the cut. */
+/** The device's token is dead, here and in what is kept, and its lease is over; the names of instances that have not acknowledged the cut. */
 export async function revokeDevice(device: string, deps: ManagerDeps): Promise<string[]> {
   const former = await deps.store.leases.revoke(device);
   if (former === null) throw new CulvertError('not_found', `there is no device named ${device}`);
   deps.log.info({ event: 'device.revoked', device, epoch: former.lease?.epoch });
-  return cutOff(device, former, deps);
+  const [missing] = await Promise.all([cutOff(device, former, deps), deps.kept.keep(device)]);
+  return missing;
 }
 
 /** The lease alone is over; false when there was none. */

@@ -1,11 +1,12 @@
-import { CulvertError } from '@culvert/contracts';
 import type { GoneInstance } from '@culvert/lease-store';
 import type { ManagerDeps } from './deps.ts';
+import { inParallel } from './parallel.ts';
+import { StoreRecovery } from './recovery.ts';
+import { Rehoming } from './rehoming.ts';
 
 const SERVICES = ['ws-ingress', 'tcp-listener', 'lease-manager', 'port-allocator', 'admin'] as const;
-/** Leases looked at in one sweep, and how many of them at once. */
+/** Leases looked at in one sweep. */
 const BATCH = 1_000;
-const AT_ONCE = 32;
 
 /**
  * Looks every SWEEP_MS which instances are gone and what is due. Every lease-manager sweeps: the scripts are atomic, so
@@ -13,6 +14,8 @@ const AT_ONCE = 32;
  */
 export class Sweeper {
   readonly #deps: ManagerDeps;
+  readonly #recovery: StoreRecovery;
+  readonly #rehoming: Rehoming;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> = Promise.resolve();
   #stopped = false;
@@ -20,11 +23,13 @@ export class Sweeper {
 
   constructor(deps: ManagerDeps) {
     this.#deps = deps;
+    this.#recovery = new StoreRecovery(deps);
+    this.#rehoming = new Rehoming(deps);
   }
 
   /** The first judgement comes before the first command: it notices that the whole system stood still. */
   async start(): Promise<void> {
-    await this.#deps.store.incarnation();
+    await this.#recovery.step().catch((err: Error) => this.#deps.log.warn({ event: 'sweep.failed', err }));
     await this.#judge();
     this.#again();
   }
@@ -32,6 +37,7 @@ export class Sweeper {
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
+    this.#rehoming.stop();
     await this.#running;
   }
 
@@ -45,16 +51,17 @@ export class Sweeper {
   async #sweep(): Promise<void> {
     const { store, log } = this.#deps;
     try {
+      const lives = await this.#recovery.step();
       await this.#judge();
+      if (!lives) return;
       for (const instance of await store.instances.gone()) await this.#releaseAll(instance);
       await inParallel(await store.leases.due(BATCH), (device) => this.#advance(device));
+      this.#rehoming.look();
       if (this.#failing) log.info({ event: 'sweep.back' });
       this.#failing = false;
     } catch (err) {
       if (!this.#failing) log.warn({ event: 'sweep.failed', err });
       this.#failing = true;
-      // An emptied store begins a new life.
-      if (err instanceof CulvertError && err.code === 'recovering') await store.incarnation().catch(() => {});
     }
   }
 
@@ -101,14 +108,4 @@ export class Sweeper {
       .catch(() => {});
     tellers.tell(device, listener, abandoned);
   }
-}
-
-/** Runs over all items, AT_ONCE of them at a time. */
-async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const rest = items.values();
-  await Promise.all(
-    Array.from({ length: Math.min(AT_ONCE, items.length) }, async () => {
-      for (const item of rest) await work(item);
-    }),
-  );
 }

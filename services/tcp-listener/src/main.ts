@@ -1,12 +1,14 @@
 import type { Socket } from 'node:net';
 import { HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS } from '@culvert/contracts';
-import { InstanceRegistration, runService, setting } from '@culvert/service-kit';
+import { InstanceRegistration, Reassertion, runService, setting } from '@culvert/service-kit';
 import { followExpiries, serveCommands } from './commands.ts';
+import { assertedOf } from './asserted.ts';
 import { ConnEvents } from './conn-events.ts';
 import { createMetrics } from './metrics.ts';
 import { PublicPorts } from './public-ports.ts';
 import { Reconciler } from './reconcile.ts';
 import { Rendezvous } from './rendezvous.ts';
+import { SittingOut } from './sitting-out.ts';
 import { Tenures } from './tenures.ts';
 import { serveTransfers } from './transfer-server.ts';
 import { serveVisitor } from './visitor.ts';
@@ -77,24 +79,33 @@ await runService({
       dialling: { id, bus, limits, rendezvous },
       edgeSecret: config.CULVERT_EDGE_SECRET,
     };
+    const sittingOut = new SittingOut(limits, (socket, publicPort) => onVisitor(socket, publicPort));
     const onVisitor = (socket: Socket, publicPort: number): void => {
+      if (registration.fence !== undefined) return void sittingOut.hold(socket, publicPort, registration.fence);
       const at = tenures.at(publicPort);
       // Closed, or moved to another device, between the kernel's accept and ours.
       if (at === undefined) socket.on('error', () => {}).resetAndDestroy();
       else void serveVisitor(socket, at.endpoint, at.device, deps);
     };
-    const reconciler = new Reconciler(id, bus, tenures, log);
+    const reassertion = new Reassertion({
+      ...{ from: 'listener', instance: id, bus, log },
+      leases: () => [...tenures.devices()].flatMap((device) => assertedOf(device, id)),
+      onLost: () => {}, // the comparison that follows every assertion unbinds it
+    });
+    const reconciler = new Reconciler(id, bus, tenures, reassertion, log);
     health.addCheck('reconciled', () => (reconciler.done ? undefined : 'the ports have not been compared with the store yet'));
 
     await serveCommands(id, { bus, tenures, rendezvous });
     followExpiries(id, { bus, tenures, log });
-    registration.onLapsed = () => void reconciler.run();
+    registration.onFenced = () => reconciler.runAfresh();
+    registration.onStoreChanged = () => void reconciler.runAfresh();
     bus.onReconnected(() => {
       void reconciler.run();
       void events.flush();
     });
     onStop('wind down', async () => {
       reconciler.stop();
+      reassertion.stop();
       grants.windDown();
       await windDown({ registration, ports, tenures, limits, log });
       await transfers.close();

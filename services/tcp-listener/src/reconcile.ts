@@ -1,6 +1,6 @@
 import type { Bus, CommandReply } from '@culvert/bus';
 import { CulvertError } from '@culvert/contracts';
-import type { Logger } from '@culvert/service-kit';
+import type { Logger, Reassertion } from '@culvert/service-kit';
 import type { Tenures } from './tenures.ts';
 
 type Listed = Extract<CommandReply<'lease.list'>, { ok: true }>['leases'][number];
@@ -21,6 +21,7 @@ export class Reconciler {
   readonly #id: string;
   readonly #bus: Pick<Bus, 'request'>;
   readonly #tenures: Tenures;
+  readonly #reassertion: Pick<Reassertion, 'heardBy' | 'run'>;
   readonly #log: Logger;
   #wanted = false;
   #running: Promise<void> | undefined;
@@ -29,10 +30,17 @@ export class Reconciler {
   done = false;
   readonly #timer: NodeJS.Timeout;
 
-  constructor(id: string, bus: Pick<Bus, 'request'>, tenures: Tenures, log: Logger) {
+  constructor(
+    id: string,
+    bus: Pick<Bus, 'request'>,
+    tenures: Tenures,
+    reassertion: Pick<Reassertion, 'heardBy' | 'run'>,
+    log: Logger,
+  ) {
     this.#id = id;
     this.#bus = bus;
     this.#tenures = tenures;
+    this.#reassertion = reassertion;
     this.#log = log;
     this.#timer = setInterval(() => void this.run(), EVERY_MS);
   }
@@ -46,6 +54,12 @@ export class Reconciler {
     return this.#running;
   }
 
+  /** The store may have lost what is bound here: it hears of that first. */
+  async runAfresh(): Promise<void> {
+    await this.#reassertion.run();
+    await this.run();
+  }
+
   stop(): void {
     this.#stopped = true;
     clearInterval(this.#timer);
@@ -57,7 +71,7 @@ export class Reconciler {
       this.#wanted = false;
       try {
         await this.#once();
-        this.done = true;
+        if (!this.#wanted) this.done = true;
         waitMs = RETRY_MS;
       } catch (err) {
         this.#log.warn({ event: 'reconcile.failed', err: (err as Error).message });
@@ -81,6 +95,12 @@ export class Reconciler {
         ...(cursor === null ? {} : { cursor }),
       });
       if (!reply.ok) throw new CulvertError('unavailable', `lease.list: ${reply.message}`);
+      if (reply.store !== this.#reassertion.heardBy) {
+        // Whatever such a store lacks may just be what it has lost.
+        await this.#reassertion.run();
+        this.#wanted = true;
+        return;
+      }
       for (const { lease } of reply.leases) listed.add(lease.device);
       failed.push(...(await this.#bindAll(reply.leases, mark)));
       cursor = reply.cursor;

@@ -41,7 +41,10 @@ export class World {
     const silent = { info: () => {}, warn: () => {}, error: () => {} };
     const bus = await Bus.connect({ url: nats.url, name: 'test', service: 'lease-manager', log: silent, commandMs: 5_000 });
     const world = new World(redis, nats, bus);
-    await bus.serve('0.1.0', { 'lease.list': (request) => world.#list(request) });
+    await bus.serve('0.1.0', {
+      'lease.list': (request) => world.#list(request),
+      'lease.reassert': () => ({ ok: true, store: 'x', lost: [] }),
+    });
     await bus.serveInstance(INGRESS, {
       'ingress.dial': (dial) => {
         const reply = world.dialReply(dial);
@@ -60,7 +63,7 @@ export class World {
   #list({ listener, cursor }: CommandRequest<'lease.list'>): ListReply {
     const from = Number(cursor ?? 0);
     const leases = this.leases.filter(({ lease }) => lease.listener === listener);
-    return { ok: true, leases: leases.slice(from, from + 2), cursor: from + 2 < leases.length ? String(from + 2) : null };
+    return { ok: true, leases: leases.slice(from, from + 2), cursor: from + 2 < leases.length ? String(from + 2) : null, store: 'x' };
   }
 
   async startListener(env: Record<string, string> = {}): Promise<ServiceProcess> {

@@ -11,9 +11,9 @@ const PROBE_OVERTAKEN_MS = 250;
 /** Serves the commands that are addressed to this instance. Each names a tenure; any other than the live one is refused. */
 export async function serveCommands(
   id: string,
-  deps: { bus: Bus; connections: Connections; metrics: IngressMetrics; limits: Limits },
+  deps: { bus: Bus; connections: Connections; metrics: IngressMetrics; limits: Limits; fenced(): boolean },
 ): Promise<void> {
-  const { bus, connections, metrics } = deps;
+  const { bus, connections, fenced, metrics } = deps;
   const holderOf = async (tenure: { device: string; epoch: number }, waitMs: number): Promise<ControlConnection> => {
     const connection = await connections.find(tenure.device, tenure.epoch, waitMs);
     if (connection === undefined) throw new CulvertError('lease_lost', `no control connection of epoch ${tenure.epoch} is here`);
@@ -22,6 +22,7 @@ export async function serveCommands(
   await bus.serveInstance(id, {
     'ingress.dial': async (dial) => {
       try {
+        if (fenced()) throw new CulvertError('unavailable', 'this instance is finding out what it holds');
         (await holderOf(dial, OVERTAKEN_MS)).dial(dial);
       } catch (error) {
         metrics.dials.inc({ outcome: error instanceof CulvertError ? error.code : 'internal' });
@@ -40,8 +41,8 @@ export async function serveCommands(
       connection?.close(code, message);
       return { ok: true, closed: connection !== undefined };
     },
-    'ingress.endpoints': async ({ endpoints, ...tenure }) => {
-      (await holderOf(tenure, OVERTAKEN_MS)).sendEndpoints(endpoints);
+    'ingress.endpoints': async ({ listener, endpoints, ...tenure }) => {
+      (await holderOf(tenure, OVERTAKEN_MS)).moveTo(listener, endpoints);
       return { ok: true };
     },
   });

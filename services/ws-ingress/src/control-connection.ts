@@ -24,6 +24,14 @@ export interface Tenure {
   control: string;
   boot: string;
   remote: string;
+  warm: number;
+  transfers: number;
+  max_frame: number;
+  token_digest: string;
+  /** Milliseconds since 1970. */
+  since: number;
+  /** They change when the lease moves to another listener. */
+  listener: string;
   endpoints: Endpoint[];
   graceMs: number;
   resumed: boolean;
@@ -102,6 +110,12 @@ export class ControlConnection {
 
   sendEndpoints(endpoints: readonly Endpoint[]): void {
     for (const endpoint of endpoints) this.#send(this.#deps.publicSide(endpoint));
+  }
+
+  /** The lease has moved: the device is told where its endpoints are now. */
+  moveTo(listener: string, endpoints: Endpoint[]): void {
+    Object.assign(this.tenure, { listener, endpoints });
+    this.sendEndpoints(endpoints);
   }
 
   /** @throws CulvertError `unavailable` when the message could not be handed to the socket. */

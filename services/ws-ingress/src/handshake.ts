@@ -21,6 +21,8 @@ export interface HandshakeDeps {
   turns: Turns;
   webSockets: WebSocketServer;
   windingDown(): boolean;
+  /** This instance finds out what it has lost; it takes nobody until it has. */
+  fenced(): boolean;
   onGranted(ws: WebSocket, tenure: Tenure): void;
 }
 
@@ -44,6 +46,7 @@ export async function serveHandshake(handshake: Handshake, deps: HandshakeDeps):
   try {
     if (!asked.ok) throw new CulvertError(asked.code, asked.message);
     if (deps.windingDown()) throw new CulvertError('wind_down', undefined, { retryAfterMs: WIND_DOWN_RETRY_MS });
+    if (deps.fenced()) throw new CulvertError('unavailable', 'this instance is finding out what it holds');
     // A mistyped or invented token is told by its checksum; nobody on the bus is asked.
     if (!isWellFormedToken(asked.token)) throw new CulvertError('unauthorized', 'the device token is not valid');
     giveTurn = await turns.take(handshake.gone, limits.HANDSHAKE_MS * WAIT_SHARE);
@@ -71,14 +74,15 @@ async function acquire(asked: ControlHandshake, remote: string, deps: HandshakeD
   if (!bus.connected) throw new CulvertError('unavailable', 'the message bus is away', { retryAfterMs: RETRY_MS });
   const { name: device, ports, boot, warm, transfers, max_frame, token } = asked;
   const control = randomBytes(12).toString('base64url');
-  const wanted = { device, token_digest: digestOf(token), ports, boot, ingress: id, control, remote, warm, transfers, max_frame };
+  const brought = { boot, remote, warm, transfers, max_frame, token_digest: digestOf(token) };
+  const wanted = { device, ports, ingress: id, control, ...brought };
   const reply = await bus.request('lease.acquire', wanted, { timeoutMs: limits.ACQUIRE_MS }).catch((cause: unknown) => {
     releases.addUnknown(device, control);
     throw new CulvertError('unavailable', 'no lease-manager answered', { cause, retryAfterMs: RETRY_MS });
   });
   if (!reply.ok) throw errorOfRefusal(reply);
-  const { epoch, endpoints, grace_ms: graceMs, resumed } = reply;
-  return { device, epoch, control, boot, remote, endpoints, graceMs, resumed };
+  const { epoch, listener, endpoints, grace_ms: graceMs, resumed } = reply;
+  return { device, epoch, control, ...brought, since: Date.now(), listener, endpoints, graceMs, resumed };
 }
 
 /** Undefined when the client has left. Our own checks were stricter than those of `ws`, which sees their result. */

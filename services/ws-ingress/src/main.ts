@@ -1,12 +1,13 @@
 import { HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS, SUBPROTOCOL } from '@culvert/contracts';
-import { InstanceRegistration, runService, serveHandshakes, setting } from '@culvert/service-kit';
+import { InstanceRegistration, Reassertion, runService, serveHandshakes, setting } from '@culvert/service-kit';
 import { renderRefusal } from '@culvert/wire';
 import { WebSocketServer } from 'ws';
-import { Audit } from './audit.ts';
+import { assertedOf } from './asserted.ts';
 import { serveCommands } from './commands.ts';
 import { Connections } from './connections.ts';
 import { ControlConnection, type ControlDeps } from './control-connection.ts';
 import { serveHandshake } from './handshake.ts';
+import { endLost } from './lost.ts';
 import { HeartbeatWheel } from './heartbeats.ts';
 import { createMetrics } from './metrics.ts';
 import { publicSideOf } from './public-side.ts';
@@ -39,7 +40,11 @@ await runService({
     const releases = new Releases(bus, limits, log, id);
     const wheel = new HeartbeatWheel(config.CULVERT_HEARTBEAT);
     const turns = new Turns(limits.ACQUIRES_AT_ONCE);
-    const audit = new Audit(bus, connections, log);
+    const reassertion = new Reassertion({
+      ...{ from: 'ingress', instance: id, bus, log },
+      leases: () => connections.all().map(({ tenure }) => assertedOf(tenure, id)),
+      onLost: (device, epoch, code) => void endLost(connections, device, epoch, code),
+    });
     const webSocketOptions = {
       noServer: true,
       perMessageDeflate: false,
@@ -72,7 +77,8 @@ await runService({
     let windingDown = false;
     health.addCheck('winding-down', () => (windingDown ? 'this instance is winding down' : undefined));
 
-    await serveCommands(id, { bus, connections, metrics, limits });
+    let fenced = (): boolean => false; // until there is a registration nothing is held
+    await serveCommands(id, { bus, connections, metrics, limits, fenced: () => fenced() });
     const server = await serveHandshakes({
       host: config.CULVERT_LISTEN_HOST,
       port: config.CULVERT_LISTEN_PORT,
@@ -82,6 +88,7 @@ await runService({
         void serveHandshake(handshake, {
           ...{ id, bus, limits, log, metrics, connections, releases, turns, webSockets },
           windingDown: () => windingDown,
+          fenced: () => fenced(),
           onGranted: (ws, tenure) => {
             const connection = new ControlConnection(ws, tenure, control);
             connections.add(connection);
@@ -90,13 +97,15 @@ await runService({
         }),
     });
     const registration = new InstanceRegistration(redis, limits, log, { id, service: SERVICE, address: server.address });
-    registration.onLapsed = () => audit.request();
-    bus.onReconnected(() => audit.request());
+    fenced = () => registration.fence !== undefined;
+    registration.onFenced = () => reassertion.run();
+    registration.onStoreChanged = () => void reassertion.run();
+    bus.onReconnected(() => void reassertion.run());
     await registration.start();
 
     onStop('wind down', async () => {
       windingDown = true;
-      audit.stop();
+      reassertion.stop();
       await windDown({ registration, redis, connections, limits, log });
       await server.close();
       wheel.stop();

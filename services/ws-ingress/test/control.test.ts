@@ -155,7 +155,7 @@ describe('a control connection', () => {
     }));
     await eventually('a full buffer', async () => {
       const burst = Array.from({ length: 200 }, () =>
-        world.bus.requestOf(INGRESS, 'ingress.endpoints', { device: name, epoch, endpoints }),
+        world.bus.requestOf(INGRESS, 'ingress.endpoints', { device: name, epoch, listener: 'tcp-listener-1', endpoints }),
       );
       return (await Promise.all(burst)).some((reply) => !reply.ok);
     });
@@ -237,7 +237,8 @@ describe('a control connection', () => {
   it('is told when an endpoint moves', async () => {
     const { name, device, epoch } = await ready('ports=tcp:22');
     const endpoints = [{ port: 22, scheme: 'tcp' as const, public_port: 20_900 }];
-    expect(await world.bus.requestOf(INGRESS, 'ingress.endpoints', { device: name, epoch, endpoints })).toEqual({ ok: true });
+    const moved = { device: name, epoch, listener: 'tcp-listener-2', endpoints };
+    expect(await world.bus.requestOf(INGRESS, 'ingress.endpoints', moved)).toEqual({ ok: true });
     await eventually('the new endpoint', () => device.messages.some(({ public_port }) => public_port === 20_900));
     device.ws.close(1000);
   });

@@ -44,6 +44,13 @@ export class World {
         world.released.push(request);
         return world.onRelease();
       },
+      'lease.reassert': ({ leases }) => {
+        const lost = leases.filter(({ device, epoch, control }) => {
+          const known = world.leases.get(device);
+          return known?.epoch !== epoch || known.control !== control;
+        });
+        return { ok: true, store: 'x', lost: lost.map(({ device, epoch }) => ({ device, epoch, code: 'lease_lost' })) };
+      },
       'lease.get': ({ device }) => ({ ok: true, lease: world.#leaseOf(device) }),
     });
     await bus.serveInstance('tcp-listener-1', {

@@ -16,6 +16,11 @@ if lease.pending and lease.pending.due <= now then
 end
 if not lease.state and not lease.pending then redis.call('ZREM', KEYS[3], device) end
 if lease.state == 'reconnecting' and lease.due <= now then
+  if lease.unseen then -- it was held when the store was lost, and nobody has said since that it still is
+    emit('device.disconnected', lease.epoch, lease.seq, { reason = lease.reason, ingress = lease.ingress })
+    lease.seq = lease.seq + 1
+    redis.call('HDEL', KEYS[1], 'unseen')
+  end
   enter_grace(lease, tonumber(ARGV[2]), tonumber(ARGV[3]))
   step = 'grace'
 elseif lease.state == 'grace' and lease.due <= now and not lease.pending then

@@ -84,6 +84,7 @@ redis.call('HSET', KEYS[1], 'device', device, 'state', 'held', 'epoch', int(epoc
   'boot', tenure.boot, 'remote', tenure.remote, 'warm', tenure.warm, 'transfers', tenure.transfers,
   'max_frame', tenure.max_frame, 'token_digest', tenure.token_digest)
 note_boot(lease, tenure)
+redis.call('HDEL', KEYS[1], 'unseen')
 redis.call('PERSIST', KEYS[1])
 redis.call('ZADD', KEYS[3], 0, device)
 redis.call('ZREM', KEYS[4], device)

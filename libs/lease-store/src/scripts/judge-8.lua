@@ -2,7 +2,7 @@
 -- known instance gets a full TTL first. A key with another incarnation is proof at any time.
 --
 -- KEYS   1 sweep:last  2 sweep:amnesty  3 sweep:floor  4 instances:known  5 instances:cleanup  6 outbox
---        7 store:incarnation, then instance:<id> of every instance to look at
+--        7 store:incarnation  8 listeners:gone, then instance:<id> and instance:gone:<id> of every instance to look at
 -- ARGV   1 longest gap in ms  2 INSTANCE_TTL_MS  3 least time that leases in grace get after a gap, in ms
 --        then, in the order of the keys, the id of each and its service
 -- Reply  the ids that were found gone
@@ -20,8 +20,8 @@ end
 local amnesty = redis.call('EXISTS', KEYS[2]) == 1
 
 local gone = {}
-for i = 8, #KEYS do
-  local id, service = ARGV[4 + (i - 8) * 2], ARGV[5 + (i - 8) * 2]
+for i = 9, #KEYS, 2 do
+  local id, service = ARGV[i - 5], ARGV[i - 4]
   local text, seen = redis.call('GET', KEYS[i]), redis.call('HGET', KEYS[4], id)
   local known, reason = seen and cjson.decode(seen), nil
   if text then
@@ -29,9 +29,15 @@ for i = 8, #KEYS do
     if known and known.incarnation ~= '' and known.incarnation ~= record.incarnation then reason = 'restarted' end
     redis.call('HSET', KEYS[4], id,
       cjson.encode({ service = record.service, incarnation = record.incarnation, state = record.state }))
+    redis.call('ZREM', KEYS[8], id)
   elseif known and not amnesty then
     reason = known.state == 'winding_down' and 'stopped' or 'silent'
     redis.call('HDEL', KEYS[4], id)
+    -- Should it live after all, it reads here that it must look again at what it has.
+    redis.call('SET', KEYS[i + 1], known.incarnation, 'PX', 86400000)
+    if known.service == 'tcp-listener' then
+      redis.call('ZADD', KEYS[8], int(reason == 'silent' and now - tonumber(ARGV[2]) or now), id)
+    end
   end
   if reason then
     gone[#gone + 1] = id

@@ -1,0 +1,90 @@
+import { randomBytes } from 'node:crypto';
+import { CulvertError, type Lease } from '@culvert/contracts';
+import type { ManagerDeps } from './deps.ts';
+import { moveLease } from './move-lease.ts';
+import { inParallel } from './parallel.ts';
+
+type Why = 'listener_gone' | 'wind_down';
+
+const PAGE = 200;
+const AT_ONCE = 16;
+/** One lease-manager has the leases of a listener for this long; another one goes on when it has died. */
+const CLAIM_MS = 10_000;
+
+/**
+ * Gives leases another listener when theirs is gone for LISTENER_GONE_MS, or winds down: all leases of one that is gone,
+ * those with nothing but http endpoints of one that winds down (tcp endpoints keep their port and come back with it).
+ */
+export class Rehoming {
+  readonly #deps: ManagerDeps;
+  readonly #owner = randomBytes(8).toString('hex');
+  #running = false;
+  #stopped = false;
+
+  constructor(deps: ManagerDeps) {
+    this.#deps = deps;
+  }
+
+  /** Returns at once; nothing happens while an earlier look goes on. */
+  look(): void {
+    if (this.#running || this.#stopped) return;
+    this.#running = true;
+    void this.#look()
+      .catch((err: Error) => this.#deps.log.debug({ event: 'rehoming.failed', err }))
+      .finally(() => {
+        this.#running = false;
+      });
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  async #look(): Promise<void> {
+    const { store } = this.#deps;
+    for (const { id, why } of await store.instances.homeless()) {
+      if (this.#stopped) return;
+      // One that winds down has little time: whoever sees it first moves what it can, again after a moment.
+      const claimMs = why === 'wind_down' ? Math.min(CLAIM_MS, this.#deps.limits.SWEEP_MS * 2) : CLAIM_MS;
+      if (await store.instances.claimRehoming(id, this.#owner, claimMs)) await this.#moveAll(id, why);
+    }
+  }
+
+  async #moveAll(listener: string, why: Why): Promise<void> {
+    const { store, log } = this.#deps;
+    const startedAt = performance.now();
+    let moved = 0;
+    let stayed = 0;
+    let cursor: string | undefined;
+    do {
+      const page = await store.leases.list({ listener, limit: PAGE, cursor });
+      await inParallel(
+        page.leases.filter(({ lease }) => why === 'listener_gone' || hasOnlyNames(lease)),
+        async ({ lease, tokenDigest }) => {
+          if (this.#stopped) return;
+          if (await this.#move(lease, tokenDigest, why)) moved += 1;
+          else stayed += 1;
+        },
+        AT_ONCE,
+      );
+      cursor = page.cursor ?? undefined;
+    } while (cursor !== undefined && !this.#stopped);
+    if (why === 'listener_gone' && stayed === 0 && !this.#stopped) await store.instances.rehomed(listener);
+    if (moved + stayed === 0) return;
+    const ms = Math.round(performance.now() - startedAt);
+    log.warn({ event: 'leases.rehomed', listener, why, moved, stayed, ms });
+  }
+
+  async #move(lease: Lease, tokenDigest: string | null, why: Why): Promise<boolean> {
+    try {
+      return await moveLease(lease, tokenDigest, why, this.#deps);
+    } catch (err) {
+      const { device, epoch, listener } = lease;
+      const code = err instanceof CulvertError ? err.code : 'internal';
+      this.#deps.log.warn({ event: 'lease.not_moved', device, epoch, listener, code, err: (err as Error).message });
+      return false;
+    }
+  }
+}
+
+const hasOnlyNames = ({ endpoints }: Lease): boolean => endpoints.every(({ scheme }) => scheme !== 'tcp');
