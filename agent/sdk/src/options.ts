@@ -25,7 +25,7 @@ export interface AgentOptions {
   warm?: number;
   /** Most transfers at once, waiting warm ones included; dials beyond are refused as `busy`. 1 to 10,000, default 256. */
   transfers?: number;
-  /** Largest binary message to receive, in bytes: 125 to 1 MiB, default 64 KiB. */
+  /** Largest binary message to receive, in bytes: 125 to 1 MiB, default 256 KiB: one read of the relay is one message. */
   maxFrame?: number;
   limits?: Partial<AgentLimits>;
   /** Pace of reconnection. Default: the one of the protocol. */
@@ -68,7 +68,7 @@ export function settingsOf(options: AgentOptions): Settings {
     ca: options.ca,
     warm: options.warm ?? WARM_DEFAULT,
     transfers: options.transfers ?? DEFAULT_LIMITS.TRANSFERS_PER_DEVICE,
-    maxFrame: options.maxFrame ?? DEFAULT_LIMITS.MAX_FRAME_BYTES,
+    maxFrame: options.maxFrame ?? DEFAULT_LIMITS.TRANSFER_BUFFER_BYTES,
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     backoff: { ...BACKOFF, ...options.backoff },
     log: options.log ?? (() => {}),
