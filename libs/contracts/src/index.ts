@@ -5,3 +5,4 @@ export * from './lease.ts';
 export * from './limits.ts';
 export * from './outcomes.ts';
 export * from './protocol.ts';
+export * from './store-address.ts';

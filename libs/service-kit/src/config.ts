@@ -1,4 +1,4 @@
-import { LIMITS, type LimitName, type Limits, parseDuration } from '@culvert/contracts';
+import { LIMITS, type LimitName, type Limits, parseDuration, parseStoreAddress, STORE_ADDRESS_FORMS } from '@culvert/contracts';
 
 /** All faults of a configuration at once, each naming the variable, its value and what would be right. */
 export class ConfigError extends Error {
@@ -68,6 +68,9 @@ export const setting = {
         ? { value: text }
         : { expected: `a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}` };
     },
+  /** Where the lease store is, sentinels included; its parts come from `parseStoreAddress`. */
+  storeUrl: (): Reader<string> => (text) =>
+    parseStoreAddress(text) === undefined ? { expected: STORE_ADDRESS_FORMS } : { value: text },
   domain: (): Reader<string> => (text) =>
     text.length <= 200 && /^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/.test(text)
       ? { value: text }

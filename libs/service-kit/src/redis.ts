@@ -1,21 +1,50 @@
-import { Redis } from 'ioredis';
+import { parseStoreAddress, STORE_ADDRESS_FORMS, type StoreAddress } from '@culvert/contracts';
+import { Redis, type RedisOptions } from 'ioredis';
 import type { Logger } from './log.ts';
 
+/** A primary that was demoted says so; the sentinels know the new one. */
+const DEMOTED = /^(?:READONLY|UNBLOCKED|MASTERDOWN)/;
+
+/** By sentinels: the primary is asked for at every connect, its role is checked, and a switch is heard of and followed at once. */
+function sentinelOptions(address: StoreAddress & { kind: 'sentinel' }) {
+  const { sentinels, name, user, password } = address;
+  return {
+    sentinels,
+    name,
+    ...(user === undefined ? {} : { username: user }),
+    ...(password === undefined ? {} : { password }),
+    role: 'master' as const,
+    failoverDetector: true,
+    sentinelMaxConnections: sentinels.length,
+    sentinelCommandTimeout: 1_000,
+    sentinelRetryStrategy: (attempt: number) => Math.min(50 * 2 ** Math.min(attempt, 6), 1_000),
+    sentinelReconnectStrategy: (attempt: number) => Math.min(100 * 2 ** Math.min(attempt, 6), 5_000),
+    reconnectOnError: (error: Error) => DEMOTED.test(error.message),
+  } satisfies RedisOptions;
+}
+
 /**
- * A connection that mends itself. Commands fail at once while it is away (no offline queue): callers answer
- * `unavailable` instead of piling up.
+ * A connection that mends itself, to one Redis or to the primary that sentinels name. Commands fail at once while it is
+ * away (no offline queue): callers answer `unavailable` instead of piling up.
  */
 export async function connectRedis(url: string, name: string, log: Logger, deadlineMs = 30_000): Promise<Redis> {
-  const redis = new Redis(url, {
+  const address = parseStoreAddress(url);
+  if (address === undefined) throw new Error(`the address of Redis is not valid; expected ${STORE_ADDRESS_FORMS}`);
+  const options = {
     lazyConnect: true,
     connectionName: name,
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
     commandTimeout: 3_000,
     connectTimeout: 3_000,
-    retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), 1_000),
+    // A machine that vanished sends no reset: without this, commands would fail for as long as the kernel sends again.
+    socketTimeout: 4_000,
+    maxLoadingRetryTime: 500,
+    retryStrategy: (attempt: number) => Math.min(50 * 2 ** Math.min(attempt, 6), 1_000),
     enableAutoPipelining: true,
-  });
+  } satisfies RedisOptions;
+  const redis =
+    address.kind === 'single' ? new Redis(address.url, options) : new Redis({ ...options, ...sentinelOptions(address) });
   let away = false;
   redis.on('error', (error: Error) => {
     if (!away) log.warn({ event: 'redis.away', err: error.message });
@@ -30,9 +59,15 @@ export async function connectRedis(url: string, name: string, log: Logger, deadl
   while (redis.status !== 'ready') {
     if (Date.now() > until) {
       redis.disconnect();
-      throw new Error(`Redis at ${new URL(url).host} cannot be reached`);
+      throw new Error(`Redis at ${nameOf(address)} cannot be reached`);
     }
     await new Promise((done) => setTimeout(done, 50));
   }
   return redis;
+}
+
+/** For people: where it is, without credentials. */
+function nameOf(address: StoreAddress): string {
+  if (address.kind === 'single') return new URL(address.url).host;
+  return `${address.name} by the sentinels ${address.sentinels.map(({ host, port }) => `${host}:${port}`).join(', ')}`;
 }

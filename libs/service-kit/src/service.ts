@@ -9,7 +9,7 @@ import { connectRedis } from './redis.ts';
 /** Settings that every service has. */
 const COMMON = {
   CULVERT_INSTANCE_ID: { read: setting.instanceId() },
-  CULVERT_REDIS_URL: { read: setting.url('redis:', 'rediss:'), secret: true },
+  CULVERT_REDIS_URL: { read: setting.storeUrl(), secret: true },
   CULVERT_NATS_URL: { read: setting.url('nats:', 'tls:'), secret: true },
   CULVERT_HEALTH_HOST: { read: setting.text(), fallback: '127.0.0.1' },
   CULVERT_HEALTH_PORT: { read: setting.integer(0, 65_535), fallback: 0 },
