@@ -22,18 +22,32 @@ function M.where()
   return sentinel.primary(client, at, settings.store_ms)
 end
 
+local function reach(host, port)
+  local red, err = client:new()
+  if not red then return nil, err end
+  red:set_timeout(settings.store_ms)
+  -- The pool's name tells connections of different users and databases apart.
+  local pool = table.concat({ host, port, settings.redis.user or '', settings.redis.db }, ':')
+  ok, err = red:connect(host, port, { pool = pool })
+  if not ok then return nil, err end
+  return red
+end
+
 --- A connection, authorised and on its database; nil and why not.
 function M.connect()
   local at = settings.redis
   local host, port = M.where()
   if not host then return nil, port end
-  local red, err = client:new()
+  local red, err = reach(host, port)
+  if not red and at.sentinels then
+    sentinel.doubt()
+    local former = host .. ' ' .. port
+    host, port = M.where()
+    if host and host .. ' ' .. port ~= former then
+      red, err = reach(host, port)
+    end
+  end
   if not red then return nil, err end
-  red:set_timeout(settings.store_ms)
-  -- The pool's name tells connections of different users and databases apart.
-  local pool = table.concat({ host, port, at.user or '', at.db }, ':')
-  ok, err = red:connect(host, port, { pool = pool })
-  if not ok then return nil, err end
   local reused = (red:get_reused_times() or 0) > 0
   if not reused then
     if at.password then

@@ -51,4 +51,7 @@ function M.primary(client, at, timeout_ms)
   return nil, 'no sentinel answers: ' .. (why or '')
 end
 
+--- The one we were told of cannot be reached: whoever wants to know next asks at once.
+function M.doubt() ngx.shared.culvert_state:delete('primary_asked') end
+
 return M
