@@ -6,6 +6,7 @@ export interface ManagerMetrics {
   acquireSeconds: Histogram;
   /** Transition: grace, expired, extended, abandoned or ingress_gone. */
   swept: Counter<'transition'>;
+  unusablePorts: Counter<'listener'>;
   relayed: Counter;
   relayActive: Gauge;
 }
@@ -42,6 +43,12 @@ export function createMetrics(
       name: 'culvert_lease_acquire_seconds',
       help: 'Time of an acquire, refused ones included',
       buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8],
+      registers,
+    }),
+    unusablePorts: new Counter({
+      name: 'culvert_ports_unusable_total',
+      help: 'Public ports that a listener could not open because another program holds them, by listener',
+      labelNames: ['listener'],
       registers,
     }),
     swept: new Counter({

@@ -54,6 +54,7 @@ export async function setUp(begun: Begun, deps: ManagerDeps): Promise<Outcome> {
         const failed = reply.code === 'unavailable' ? (reply.failed ?? []) : [];
         if (failed.length === 0) throw new CulvertError('unavailable', `${listener} does not bind: ${reply.message}`);
         deps.log.warn({ event: 'ports.unusable', device, epoch, listener, ports: failed });
+        deps.metrics.unusablePorts.inc({ listener }, failed.length);
         const without = endpoints.map(({ public_port, ...rest }) =>
           failed.includes(public_port) ? rest : { ...rest, public_port },
         );
