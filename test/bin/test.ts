@@ -11,7 +11,7 @@ import { type CheckResults, runChecks } from './checks.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 /** Tests that run a whole stack. */
-const STACK_TESTS = ['deploy/local/test/**', 'test/e2e/**', 'test/faults/**'];
+const STACK_TESTS = ['deploy/local/test/**', 'test/e2e/**', 'test/faults/**', 'test/network/**', 'test/sentinel/**'];
 
 const [first, ...rest] = process.argv.slice(2);
 const unit = first === 'unit';
@@ -22,6 +22,11 @@ try {
   await installSystemPackages(['chromium', 'clients']);
 } catch (error) {
   console.log(`The tests that need these will fail. ${(error as Error).message}`);
+}
+try {
+  if (process.getuid?.() === 0) await installSystemPackages(['networks']);
+} catch (error) {
+  console.log(`The tests of bad networks will be skipped. ${(error as Error).message}`);
 }
 
 const checks = runChecks();

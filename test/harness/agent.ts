@@ -1,4 +1,4 @@
-import { type ChildProcess, execFile, fork } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Endpoint } from '@culvert/contracts';
 
@@ -31,6 +31,8 @@ export interface AgentOptions {
   /** More options of the command line. */
   args?: readonly string[];
   env?: Record<string, string>;
+  /** Put before the command: a program that becomes it, such as nsenter. */
+  prefix?: readonly string[];
 }
 
 export interface AgentEvent extends Record<string, unknown> {
@@ -48,10 +50,10 @@ export class RunningAgent {
   #wake: () => void = () => {};
   #taken = 0;
 
-  constructor(server: string, { name, token, mappings, args = [], env = {} }: AgentOptions) {
-    this.#child = fork(CLI, ['agent', '--server', server, '--name', name, '--json', ...args, ...mappings], {
+  constructor(server: string, { name, token, mappings, args = [], env = {}, prefix = [] }: AgentOptions) {
+    const line = [...prefix, process.execPath, CLI, 'agent', '--server', server, '--name', name, '--json', ...args, ...mappings];
+    this.#child = spawn(line[0] as string, line.slice(1), {
       env: { PATH: process.env.PATH, CULVERT_TOKEN: token, ...env },
-      execArgv: [],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     let rest = '';

@@ -177,8 +177,8 @@ export class Stack {
   }
 
   /** Starts the agent's real command line; it need not become ready. */
-  spawnAgent(options: AgentOptions): RunningAgent {
-    const agent = new RunningAgent(this.info.edge, options);
+  spawnAgent({ server = this.info.edge, ...options }: AgentOptions & { server?: string }): RunningAgent {
+    const agent = new RunningAgent(server, options);
     this.#agents.add(agent);
     return agent;
   }

@@ -44,6 +44,15 @@ const NEEDS = {
     { package: 'postgresql', there: () => hasPostgres() && findProgram('psql') !== undefined },
     { package: 'python3', there: () => findProgram('python3') !== undefined },
   ],
+  // What tests of bad networks build them with; they need root besides.
+  networks: [
+    { package: 'iproute2', there: () => findProgram('ip') !== undefined && findProgram('ss') !== undefined },
+    { package: 'nftables', there: () => findProgram('nft') !== undefined },
+    { package: 'conntrack', there: () => findProgram('conntrack') !== undefined },
+    { package: 'procps', there: () => findProgram('sysctl') !== undefined },
+    { package: 'util-linux', there: () => findProgram('nsenter') !== undefined },
+    { package: 'python3', there: () => findProgram('python3') !== undefined },
+  ],
 };
 
 /** Path of a program in PATH, or where Debian keeps servers, which the PATH of ordinary users lacks. */
