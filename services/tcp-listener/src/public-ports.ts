@@ -13,7 +13,12 @@ export interface PublicPortsOptions {
 interface Bound {
   server: Server;
   host: string;
+  scheme: Scheme;
 }
+
+/** Those of tcp endpoints, or those that the edge alone reaches. */
+export type PortKind = 'tcp' | 'edge';
+const kindOf = (scheme: Scheme): PortKind => (scheme === 'tcp' ? 'tcp' : 'edge');
 
 const BACKLOG = 1024;
 /** Bytes of a waiting visitor that Node may hold before the kernel holds the rest; one read may go beyond it by 64 KiB. */
@@ -25,6 +30,8 @@ const ANY_IPV4 = '0.0.0.0';
 export class PublicPorts {
   readonly #options: PublicPortsOptions;
   readonly #bound = new Map<number, Bound>();
+  readonly #closed = new Set<PortKind>();
+  readonly #sockets = { tcp: new Set<Socket>(), edge: new Set<Socket>() };
 
   constructor(options: PublicPortsOptions) {
     this.#options = options;
@@ -42,12 +49,15 @@ export class PublicPorts {
   /** Opens a port, or moves it to the host of the scheme. @throws the error of the system when it is not to be had. */
   async open(port: number, scheme: Scheme): Promise<void> {
     const host = this.#hostOf(scheme);
-    if (this.isOpen(port, scheme)) return;
+    if (this.isOpen(port, scheme) || this.#closed.has(kindOf(scheme))) return;
     this.close(port);
-    const server = createServer({ allowHalfOpen: true, noDelay: true, highWaterMark: VISITOR_READ_AHEAD }, (socket) =>
-      this.#options.onVisitor(socket, port),
-    );
-    this.#bound.set(port, { server, host });
+    const server = createServer({ allowHalfOpen: true, noDelay: true, highWaterMark: VISITOR_READ_AHEAD }, (socket) => {
+      const sockets = this.#sockets[kindOf(scheme)];
+      sockets.add(socket);
+      socket.once('close', () => sockets.delete(socket));
+      this.#options.onVisitor(socket, port);
+    });
+    this.#bound.set(port, { server, host, scheme });
     try {
       await this.#listen(server, host, port);
     } catch (error) {
@@ -64,8 +74,15 @@ export class PublicPorts {
     bound?.server.close();
   }
 
-  closeAll(): void {
-    for (const port of [...this.#bound.keys()]) this.close(port);
+  /** For good: what is bound from now on is for the next start of this listener. */
+  closeAll(kind: PortKind): void {
+    this.#closed.add(kind);
+    for (const [port, { scheme }] of [...this.#bound]) if (kindOf(scheme) === kind) this.close(port);
+  }
+
+  /** Visitors that were accepted and are not gone. */
+  sockets(kind: PortKind): Socket[] {
+    return [...this.#sockets[kind]];
   }
 
   #hostOf(scheme: Scheme): string {
