@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => redis?.stop());
 afterEach(async () => {
   await edge?.stop();
-  await redis.client.flushall();
+  await redis.client.multi().flushall().set('store:incarnation', 'x').exec();
   for (const origin of origins.splice(0)) await origin.stop();
 });
 

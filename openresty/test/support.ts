@@ -70,6 +70,7 @@ export class TestRedis {
     const args = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.folder, '--save', '', ...this.options];
     this.child = spawn('redis-server', args, { stdio: 'ignore' });
     await until('redis answers', async () => (await this.client.ping()) === 'PONG');
+    await this.client.set('store:incarnation', 'x'); // without one the store counts as lost
   }
 
   async kill(): Promise<void> {

@@ -22,7 +22,7 @@ const RULES: Readonly<Record<RedisUser, string>> = {
   'ws-ingress': INSTANCE,
   'tcp-listener': INSTANCE,
   admin: INSTANCE,
-  edge: '%R~route:* %R~instance:* resetchannels &route.changed +@read +@connection +@pubsub +@transaction +time -@dangerous',
+  edge: '%R~route:* %R~instance:* %R~store:* resetchannels &route.changed +@read +@connection +@pubsub +@transaction +time -@dangerous',
   operator: '~* &* +@all',
 };
 

@@ -27,21 +27,30 @@ local function address_of(text, service, states)
 end
 
 local function load_ingresses()
+  local lost
   local replies, err = redis.run(function(red)
     local ids, why = red:zrangebyscore('instance:index:' .. INGRESS, clock.now_ms(), '+inf')
+    lost = ids and #ids == 0 and redis.has_lost_all(red)
     if not ids or #ids == 0 then return ids, why end
     for i, id in ipairs(ids) do ids[i] = 'instance:' .. id end
     return red:mget(unpack(ids))
   end)
   if not replies then return nil, err end
+  if lost then return nil, 'recovering' end
   local addresses = {}
   for _, text in ipairs(replies) do addresses[#addresses + 1] = address_of(text, INGRESS, { live = true }) end
   return #addresses > 0 and table.concat(addresses, ' ') or false
 end
 
 local function load_listener(id)
-  local text, err = redis.run(function(red) return red:get('instance:' .. id) end)
+  local lost
+  local text, err = redis.run(function(red)
+    local found, why = red:get('instance:' .. id)
+    lost = found == ngx.null and redis.has_lost_all(red)
+    return found, why
+  end)
   if not text then return nil, err end
+  if lost then return nil, 'recovering' end
   -- One that winds down still ends the transfers that it asked for.
   return address_of(text, LISTENER, { live = true, winding_down = true }) or false
 end

@@ -109,4 +109,9 @@ function M.run(work)
   return value, err
 end
 
+--- True while the store has lost its data and is being rebuilt: what it lacks may well exist. An answer that is none says no.
+function M.has_lost_all(red)
+  return red:get('store:incarnation') == ngx.null
+end
+
 return M

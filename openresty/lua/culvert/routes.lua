@@ -20,8 +20,14 @@ local function fault_of(route)
 end
 
 local function load(host)
-  local reply, err = redis.run(function(red) return red:hgetall('route:' .. host) end)
+  local lost
+  local reply, err = redis.run(function(red)
+    local found, why = red:hgetall('route:' .. host)
+    lost = found and #found == 0 and redis.has_lost_all(red)
+    return found, why
+  end)
   if not reply then return nil, err end
+  if lost then return nil, 'recovering' end
   if #reply == 0 then return false end
   local hash = {}
   for i = 1, #reply, 2 do hash[reply[i]] = reply[i + 1] end
