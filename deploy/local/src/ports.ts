@@ -23,13 +23,22 @@ export async function isFree(port: number): Promise<boolean> {
   return bound !== undefined && 'port' in bound;
 }
 
+/**
+ * Private ports are taken from here: right below 32768, where Linux begins to give ports to outgoing connections, so that none
+ * of those sits on a private port when a service is started again.
+ */
+const FIRST_PRIVATE = 32_000;
+const LAST_PRIVATE = 32_767;
+
 /** A free loopback port that is none of `taken`. */
 export async function freePort(taken: readonly number[] = []): Promise<number> {
-  for (let attempt = 0; attempt < 100; attempt += 1) {
-    const bound = await tryBind('127.0.0.1', 0);
-    if (bound !== undefined && 'port' in bound && !taken.includes(bound.port)) return bound.port;
+  const width = LAST_PRIVATE - FIRST_PRIVATE + 1;
+  const offset = Math.floor(Math.random() * width);
+  for (let tried = 0; tried < width; tried += 1) {
+    const port = FIRST_PRIVATE + ((offset + tried) % width);
+    if (!taken.includes(port) && (await isFree(port))) return port;
   }
-  throw new Error('no free port on 127.0.0.1');
+  throw new Error(`no free port on 127.0.0.1 from ${FIRST_PRIVATE} to ${LAST_PRIVATE}`);
 }
 
 /** Says why nobody can listen on the port on all addresses, naming the setting that chose it; undefined when one can. */

@@ -15,7 +15,7 @@ const named = (): string => {
 beforeAll(async () => {
   world = await World.start();
   listener = await world.startListener({
-    CULVERT_LIMIT_DIAL_MS: '1200',
+    CULVERT_LIMIT_DIAL_MS: '3000',
     CULVERT_LIMIT_RECONNECTING_MS: '700',
     CULVERT_LIMIT_VISITORS_WAITING_PER_DEVICE: '250',
     CULVERT_LIMIT_WIND_DOWN_MS: '1000',
