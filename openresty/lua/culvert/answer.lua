@@ -1,10 +1,13 @@
 -- What goes back: the listener's outcomes become pages, devices' Culvert-* headers go, the request's own number comes.
 
 local clock = require('culvert.clock')
+local memo = require('culvert.memo')
 local pages = require('culvert.pages')
 local settings = require('culvert.settings')
 
 local M = {}
+
+local is_ours = memo.of(function(name) return name:lower():find('^culvert%-') ~= nil end, 1000)
 
 --- Puts the page of an outcome in the place of the listener's empty answer.
 local function replace(outcome)
@@ -40,7 +43,7 @@ function M.header()
     replace(outcome)
   else
     for name in pairs(ngx.resp.get_headers(0, true)) do
-      if name:lower():find('^culvert%-') then ngx.header[name] = nil end
+      if is_ours(name) then ngx.header[name] = nil end
     end
   end
   ngx.header['Culvert-Visitor'] = var.request_id

@@ -1,13 +1,15 @@
 -- What is the same for all requests that are passed on: forged headers go, upgrades stay.
 
+local memo = require('culvert.memo')
+
 local M = {}
 
 local FORGED = { forwarded = true, ['x-real-ip'] = true }
 
-local function is_forged(name)
+local is_forged = memo.of(function(name)
   name = name:lower():gsub('_', '-') -- gateways of the CGI kind take both for the same
-  return FORGED[name] or name:find('^x%-forwarded%-') or name:find('^culvert%-')
-end
+  return (FORGED[name] or name:find('^x%-forwarded%-') or name:find('^culvert%-')) ~= nil
+end, 1000)
 
 --- Drops what only the edge may say.
 function M.drop_forged()

@@ -1,5 +1,6 @@
 -- Host names as visitors send them.
 
+local memo = require('culvert.memo')
 local settings = require('culvert.settings')
 
 local M = {}
@@ -9,10 +10,7 @@ local function fault_of_label(label)
   if label:find('^-') or label:find('-$') then return 'has a label that begins or ends with a hyphen' end
 end
 
---- Normalises the value of a Host header: lower case, no port, no final dot. Returns kind and name; kind is `device` (a
---- name under our domain), `apex` (the domain itself), `other`, `ip`, or nil with what is wrong.
-function M.classify(raw)
-  if raw == nil or raw == '' then return nil, 'the Host header is missing' end
+local function classify(raw)
   if raw:find('^%[[%x:.]+%]:?%d*$') then return 'ip', raw end
   local name = raw:lower():gsub(':%d*$', ''):gsub('%.$', '')
   if #name == 0 or #name > 253 then return nil, 'the host name is empty or longer than 253 characters' end
@@ -26,6 +24,19 @@ function M.classify(raw)
   local suffix = '.' .. settings.domain
   if #name > #suffix and name:sub(-#suffix) == suffix then return 'device', name end
   return 'other', name
+end
+
+local remembered = memo.of(function(raw)
+  local kind, name = classify(raw)
+  return { kind = kind, name = name }
+end, 1000)
+
+--- Normalises the value of a Host header: lower case, no port, no final dot. Returns kind and name; kind is `device` (a
+--- name under our domain), `apex` (the domain itself), `other`, `ip`, or nil with what is wrong.
+function M.classify(raw)
+  if raw == nil or raw == '' then return nil, 'the Host header is missing' end
+  local found = remembered(raw)
+  return found.kind, found.name
 end
 
 --- The same for the request at hand. A request line that names another host than the header is refused: whoever sits in
