@@ -19,11 +19,18 @@ import {
 } from '@culvert/wire';
 import { targetOf } from './address.ts';
 import type { AgentEndpoint, ReadyEvent } from './events.ts';
-import type { Settings } from './options.ts';
+import { isToken, type Settings } from './options.ts';
 
 export interface ControlHandlers {
   onEndpoint(endpoint: AgentEndpoint): void;
   onDial(dial: DialMessage, from: Control): void;
+}
+
+/** A listener that may be dialled past the edge. */
+export interface DirectAddress {
+  url: URL;
+  /** Takes the place of the device token, which is never sent there. */
+  key: string;
 }
 
 /** Why a control connection is gone. */
@@ -88,6 +95,7 @@ export class Control implements Swept {
   since = 0;
 
   readonly #settings: Settings;
+  readonly #encrypted: boolean;
   readonly #handlers: ControlHandlers;
   readonly #socket: ControlSocket;
   readonly #endpoints = new Map<number, AgentEndpoint>();
@@ -108,6 +116,7 @@ export class Control implements Swept {
     this.server = server;
     this.token = token;
     this.#settings = settings;
+    this.#encrypted = encrypted;
     this.#handlers = handlers;
     this.greeted = this.#greeted.promise;
     this.windDown = this.#windDown.promise;
@@ -128,6 +137,15 @@ export class Control implements Swept {
     const { epoch, resumed, grace_ms, heartbeat_ms } = this.#ready;
     const endpoints = [...this.#endpoints.values()];
     return { name: this.#settings.name, epoch, resumed, endpoints, graceMs: grace_ms, heartbeatMs: heartbeat_ms };
+  }
+
+  /** Where transfers may be dialled directly; undefined when nowhere, or when it would be less safe than this connection. */
+  get direct(): DirectAddress | undefined {
+    const { transfer_url: text, transfer_key: key } = this.#ready ?? {};
+    if (text === undefined || key === undefined || !isToken(key) || !URL.canParse(text)) return undefined;
+    const url = new URL(text);
+    const secure = url.protocol === 'wss:';
+    return secure || (url.protocol === 'ws:' && !this.#encrypted) ? { url, key } : undefined;
   }
 
   /** Tells the server that a dial cannot be answered. */

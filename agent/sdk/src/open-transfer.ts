@@ -1,11 +1,53 @@
+import { CulvertError } from '@culvert/contracts';
 import { connectWebSocket, type UpgradedSocket } from '@culvert/relay';
 import { targetOf } from './address.ts';
-import type { Control } from './control.ts';
+import type { Control, DirectAddress } from './control.ts';
 import type { Settings } from './options.ts';
 
 export type OpenedTransfer = UpgradedSocket & { encrypted: boolean };
 
-/** Opens a transfer connection of this path at the server of the control connection. Throws as `connectWebSocket`. */
-export function openTransfer(settings: Settings, control: Control, path: string, signal: AbortSignal): Promise<OpenedTransfer> {
-  return connectWebSocket(targetOf(settings, control.server, path, control.token, signal));
+/** A listener that is reached at all is reached soon; the dial deadline must leave room for the other way. */
+const DIRECT_MS = 3_000;
+/** A firewall does not change its mind often; a new control connection (another key) makes us try at once. */
+const AVOID_MS = 10 * 60_000;
+
+/** Opens transfer connections: straight at the listener where the server said that it may be done, else at the server. */
+export class TransferOpener {
+  readonly #settings: Settings;
+  /** The direct address that did not work while the server did. */
+  #avoided: { key: string; until: number } | undefined;
+
+  constructor(settings: Settings) {
+    this.#settings = settings;
+  }
+
+  /** Throws as `connectWebSocket`. */
+  async open(control: Control, path: string, signal: AbortSignal): Promise<OpenedTransfer> {
+    const direct = control.direct;
+    const atServer = (): Promise<OpenedTransfer> =>
+      connectWebSocket(targetOf(this.#settings, control.server, path, control.token, signal));
+    if (direct === undefined || this.#avoids(direct)) return atServer();
+    try {
+      return await this.#openDirect(direct, path, signal);
+    } catch (err) {
+      if (signal.aborted || (err instanceof CulvertError && err.code === 'rate_limited')) throw err; // the listener's own word
+      const opened = await atServer(); // when this fails too, the address is not what is wrong
+      this.#avoided = { key: direct.key, until: performance.now() + AVOID_MS };
+      this.#settings.log({
+        event: 'direct.failed',
+        url: direct.url.origin,
+        why: err instanceof Error ? err.message : String(err),
+      });
+      return opened;
+    }
+  }
+
+  #avoids({ key }: DirectAddress): boolean {
+    return this.#avoided?.key === key && performance.now() < this.#avoided.until;
+  }
+
+  #openDirect({ url, key }: DirectAddress, path: string, signal: AbortSignal): Promise<OpenedTransfer> {
+    const target = targetOf(this.#settings, url, `${url.pathname.replace(/\/$/, '')}${path}`, key, signal);
+    return connectWebSocket({ ...target, deadlineMs: Math.min(DIRECT_MS, this.#settings.limits.HANDSHAKE_MS) });
+  }
 }

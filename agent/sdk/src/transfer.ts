@@ -5,7 +5,7 @@ import type { AssignMessage, DialMessage } from '@culvert/wire';
 import type { Control } from './control.ts';
 import type { TransferEvent } from './events.ts';
 import type { Mapping } from './mapping.ts';
-import { openTransfer } from './open-transfer.ts';
+import type { TransferOpener } from './open-transfer.ts';
 import type { Settings } from './options.ts';
 
 /** A visitor that is over; the WebSocket may still be closing. */
@@ -27,6 +27,7 @@ export async function serveTransfer(
   dial: DialMessage,
   mapping: Mapping,
   control: Control,
+  opener: TransferOpener,
   settings: Settings,
   signal: AbortSignal,
 ): Promise<Served> {
@@ -48,7 +49,7 @@ export async function serveTransfer(
   const { promise: gone, resolve: onGone } = Promise.withResolvers<void>();
   let transfer: Transfer;
   try {
-    const { socket, head, encrypted } = await openTransfer(settings, control, dial.path, signal);
+    const { socket, head, encrypted } = await opener.open(control, dial.path, signal);
     const mask = encrypted ? 'zero' : 'random';
     transfer = new Transfer(socket, { role: 'client', head, mask, limits: settings.limits, onGone: () => onGone() });
   } catch (err) {

@@ -3,6 +3,7 @@ import type { WarmDevice } from '@culvert/relay';
 import type { AssignMessage, DialMessage } from '@culvert/wire';
 import type { Control } from './control.ts';
 import type { TransferEvent } from './events.ts';
+import { TransferOpener } from './open-transfer.ts';
 import type { Settings } from './options.ts';
 import { serveAssigned, serveTransfer } from './transfer.ts';
 import { WarmTransfers } from './warm.ts';
@@ -13,13 +14,15 @@ export class Transfers {
   readonly #onClosed: (event: TransferEvent) => void;
   readonly #running = new Map<string, { done: Promise<void>; abort: AbortController }>();
   readonly #closing = new Set<Promise<void>>();
+  readonly #opener: TransferOpener;
   readonly #warm: WarmTransfers;
   #finishing = false;
 
   constructor(settings: Settings, onClosed: (event: TransferEvent) => void) {
     this.#settings = settings;
     this.#onClosed = onClosed;
-    this.#warm = new WarmTransfers(settings, {
+    this.#opener = new TransferOpener(settings);
+    this.#warm = new WarmTransfers(settings, this.#opener, {
       room: () => settings.transfers - this.#running.size - this.#warm.size,
       onAssign: (message, warm) => this.#assigned(message, warm),
     });
@@ -39,7 +42,7 @@ export class Transfers {
     else {
       if (this.#running.size + this.#warm.size >= this.#settings.transfers) this.#warm.giveUpOne();
       this.#run(dial, async (signal) => {
-        const { event, gone } = await serveTransfer(dial, mapping, control, this.#settings, signal);
+        const { event, gone } = await serveTransfer(dial, mapping, control, this.#opener, this.#settings, signal);
         this.#closing.add(gone); // the next visitor need not wait for the closing handshake
         void gone.then(() => this.#closing.delete(gone));
         return event;

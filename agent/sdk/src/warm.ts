@@ -2,7 +2,7 @@ import { CulvertError, type ErrorCode, TRANSFER_PATH } from '@culvert/contracts'
 import { WarmDevice } from '@culvert/relay';
 import { type AssignMessage, initialBackoff, nextAttempt } from '@culvert/wire';
 import type { Control } from './control.ts';
-import { openTransfer } from './open-transfer.ts';
+import type { TransferOpener } from './open-transfer.ts';
 import type { Settings } from './options.ts';
 
 export interface WarmHandlers {
@@ -24,6 +24,7 @@ const REPLENISH_MS = 50;
  */
 export class WarmTransfers {
   readonly #settings: Settings;
+  readonly #opener: TransferOpener;
   readonly #handlers: WarmHandlers;
   readonly #stop = new AbortController();
   readonly #waiting = new Set<WarmDevice>();
@@ -35,8 +36,9 @@ export class WarmTransfers {
   #backoff;
   #notBefore = 0;
 
-  constructor(settings: Settings, handlers: WarmHandlers) {
+  constructor(settings: Settings, opener: TransferOpener, handlers: WarmHandlers) {
     this.#settings = settings;
+    this.#opener = opener;
     this.#handlers = handlers;
     this.#backoff = initialBackoff(settings.backoff);
   }
@@ -106,7 +108,7 @@ export class WarmTransfers {
     this.#opening += 1;
     try {
       const path = `${TRANSFER_PATH}/${listener}?warm=1`;
-      const { socket, head, encrypted } = await openTransfer(this.#settings, control, path, signal);
+      const { socket, head, encrypted } = await this.#opener.open(control, path, signal);
       const { promise: gone, resolve: onGone } = Promise.withResolvers<void>();
       const warm: WarmDevice = new WarmDevice(socket, {
         head,

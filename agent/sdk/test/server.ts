@@ -13,6 +13,8 @@ export interface TestServerOptions {
   tls?: { key: string; cert: string };
   heartbeatMs?: number;
   token?: string;
+  /** Told in `ready`: where transfers may be dialled directly. */
+  direct?: { url: string; key: string };
 }
 
 export interface Handshake {
@@ -101,7 +103,7 @@ export class TestServer {
   /** False: control connections get no endpoint and no ready. */
   greet = true;
   url = '';
-  readonly #options: Required<Pick<TestServerOptions, 'host' | 'heartbeatMs' | 'token'>>;
+  readonly #options: TestServerOptions & Required<Pick<TestServerOptions, 'host' | 'heartbeatMs' | 'token'>>;
   readonly #http: Server;
   readonly #sockets = new Set<Duplex>();
   readonly #transfers = new Map<string, (peer: Peer) => void>();
@@ -151,6 +153,11 @@ export class TestServer {
       this.#transfers.set(id, resolve);
       control.send({ type: 'dial', id, port, path: `/v1/transfer/tcp-listener-1/${id}`, visitor: '192.0.2.1:5555' });
     });
+  }
+
+  /** The transfer with this id, dialled by somebody else. */
+  expect(id: string): Promise<Peer> {
+    return new Promise((resolve) => this.#transfers.set(id, resolve));
   }
 
   /** `dial` that must not be refused. */
@@ -211,8 +218,10 @@ export class TestServer {
       control.send({ type: 'endpoint', port, ...side });
     }
     const epoch = ++this.#epoch;
+    const { direct: past } = this.#options;
+    const direct = past === undefined ? {} : { transfer_url: past.url, transfer_key: past.key };
     const resumed = this.controls.length > 1;
-    control.send({ type: 'ready', epoch, heartbeat_ms: this.#options.heartbeatMs, grace_ms: 3_600_000, resumed });
+    control.send({ type: 'ready', epoch, heartbeat_ms: this.#options.heartbeatMs, grace_ms: 3_600_000, resumed, ...direct });
   }
 }
 

@@ -46,6 +46,7 @@ export function serviceEnv(
     'tcp-listener': {
       CULVERT_HEARTBEAT: heartbeat,
       CULVERT_EDGE_SECRET: addresses.edgeSecret,
+      ...(process.env.CULVERT_TRANSFER_URL === undefined ? {} : { CULVERT_TRANSFER_URL: process.env.CULVERT_TRANSFER_URL }),
       ...(addresses.ports === undefined ? {} : { CULVERT_TCP_PORTS: addresses.ports.join('-') }),
     },
     admin: {

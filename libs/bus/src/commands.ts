@@ -23,6 +23,11 @@ const Page = {
 };
 const DeviceRecord = Type.Object({ device: DeviceName, created_at: Millis, revoked: Type.Boolean() });
 const Count = Type.Integer({ minimum: 0 });
+/** Where a device may dial transfers past the edge, and the bearer token for it: random, good for one tenure at one listener. */
+const Direct = Type.Object({
+  url: Type.String({ minLength: 1, maxLength: 256 }),
+  key: Type.String({ minLength: 1, maxLength: 256 }),
+});
 const { due: _due, ...AssertedFields } = LeaseSchema.properties;
 /** Most leases in one `lease.reassert`: with 32 endpoints each they fit into one message of NATS. */
 export const REASSERT_BATCH = 200;
@@ -53,6 +58,7 @@ export const COMMANDS = {
       grace_ms: Millis,
       listener: InstanceId,
       endpoints: Type.Array(EndpointSchema),
+      direct: Type.Optional(Direct),
     }),
   },
   /** Ends a tenure. A stale epoch or control id changes nothing and is refused with `lease_lost`. */
@@ -174,7 +180,7 @@ export const COMMANDS = {
     }),
     /** With `unavailable`, `failed` names the ports that a foreign process holds. */
     reply: Type.Union([
-      Type.Object({ ok: Type.Literal(true) }),
+      Type.Object({ ok: Type.Literal(true), direct: Type.Optional(Direct) }),
       Type.Object({ ok: Type.Literal(false), code: Type.String(), message: Text, failed: Type.Optional(Type.Array(PortNumber)) }),
     ]),
   },

@@ -67,7 +67,8 @@ export async function setUp(begun: Begun, deps: ManagerDeps): Promise<Outcome> {
       if (confirmed.verdict === 'ok') {
         endFormer(begun, confirmed, deps);
         const resumed = confirmed.former.state !== null;
-        const grant: Grant = { ok: true, epoch, resumed, grace_ms: deps.limits.GRACE_MS, listener, endpoints };
+        const direct = reply.direct === undefined ? {} : { direct: reply.direct };
+        const grant: Grant = { ok: true, epoch, resumed, grace_ms: deps.limits.GRACE_MS, listener, endpoints, ...direct };
         return { verdict: 'done', grant, reason: confirmed.reason };
       }
       if (confirmed.verdict === 'stale') {

@@ -5,10 +5,23 @@ import type { Rendezvous } from './rendezvous.ts';
 import type { Tenures } from './tenures.ts';
 
 /** Serves the commands that are addressed to this listener. */
-export async function serveCommands(id: string, deps: { bus: Bus; tenures: Tenures; rendezvous: Rendezvous }): Promise<void> {
-  const { bus, rendezvous, tenures } = deps;
+export async function serveCommands(
+  id: string,
+  deps: {
+    bus: Bus;
+    tenures: Tenures;
+    rendezvous: Rendezvous;
+    /** Public base URL of the transfer server; empty when devices reach it through the edge only. */
+    transferUrl: string;
+  },
+): Promise<void> {
+  const { bus, rendezvous, tenures, transferUrl: url } = deps;
   await bus.serveInstance(id, {
-    'listener.bind': (tenure) => tenures.bind(tenure),
+    'listener.bind': async (tenure) => {
+      const reply = await tenures.bind(tenure);
+      const key = reply.ok && url !== '' ? tenures.keyOf(tenure.device, tenure.epoch) : undefined;
+      return key === undefined ? reply : { ok: true, direct: { url, key } };
+    },
     'listener.unbind': async ({ device, epoch }) => {
       await tenures.unbind(device, epoch);
       return { ok: true };

@@ -1,5 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import type { CommandRequest } from '@culvert/bus';
 import type { Endpoint, ErrorCode } from '@culvert/contracts';
+import { digestOf } from '@culvert/service-kit';
 import { Slots } from './slots.ts';
 import { type WarmBudget, WarmPool } from './warm-pool.ts';
 
@@ -31,6 +33,7 @@ export class Device {
   /** When its last visitor came or went, in milliseconds of `performance.now()`. */
   visitedAt = Number.NEGATIVE_INFINITY;
   #tenure: Tenure | undefined;
+  #key: { epoch: number; text: string; digest: string } | undefined;
 
   constructor(name: string, budget: WarmBudget) {
     this.name = name;
@@ -43,6 +46,22 @@ export class Device {
 
   endpointAt(publicPort: number): Endpoint | undefined {
     return this.#tenure?.ports.find((endpoint) => endpoint.public_port === publicPort);
+  }
+
+  /** What transfers must present one of: the tokens of the present tenure, and its key if one was given out. */
+  get digests(): readonly string[] {
+    const digests = this.#tenure?.token_digests ?? [];
+    return this.#key === undefined || this.#key.epoch !== this.#tenure?.epoch ? digests : [...digests, this.#key.digest];
+  }
+
+  /** The key of the present tenure, for transfers past the edge; undefined when there is no tenure of that epoch. */
+  keyOf(epoch: number): string | undefined {
+    if (this.#tenure?.epoch !== epoch) return undefined;
+    if (this.#key?.epoch !== epoch) {
+      const text = randomBytes(32).toString('base64url');
+      this.#key = { epoch, text, digest: digestOf(text) };
+    }
+    return this.#key.text;
   }
 
   get waiting(): number {

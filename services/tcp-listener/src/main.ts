@@ -1,8 +1,8 @@
 import type { Socket } from 'node:net';
 import { HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS } from '@culvert/contracts';
 import { InstanceRegistration, Reassertion, runService, setting } from '@culvert/service-kit';
-import { followExpiries, serveCommands } from './commands.ts';
 import { assertedOf } from './asserted.ts';
+import { followExpiries, serveCommands } from './commands.ts';
 import { ConnEvents } from './conn-events.ts';
 import { createMetrics } from './metrics.ts';
 import { PublicPorts } from './public-ports.ts';
@@ -26,6 +26,10 @@ await runService({
     CULVERT_TCP_HOST: { read: setting.text(), fallback: '::' },
     CULVERT_HTTP_HOST: { read: setting.text(), fallback: '127.0.0.1' },
     CULVERT_HEARTBEAT: { read: setting.duration(HEARTBEAT_MIN_MS, HEARTBEAT_MAX_MS), fallback: HEARTBEAT_DEFAULT_MS },
+    CULVERT_TRANSFER_URL: {
+      read: setting.text(/^wss?:\/\/[^/?#@\s]{1,200}$/, 'a base URL such as wss://transfers.example.com, without a path'),
+      fallback: '',
+    },
     CULVERT_EDGE_SECRET: {
       read: setting.text(/^[\x21-\x7e]{1,256}$/, '1 to 256 visible characters'),
       fallback: '',
@@ -95,7 +99,7 @@ await runService({
     const reconciler = new Reconciler(id, bus, tenures, reassertion, log);
     health.addCheck('reconciled', () => (reconciler.done ? undefined : 'the ports have not been compared with the store yet'));
 
-    await serveCommands(id, { bus, tenures, rendezvous });
+    await serveCommands(id, { bus, tenures, rendezvous, transferUrl: config.CULVERT_TRANSFER_URL });
     followExpiries(id, { bus, tenures, log });
     registration.onFenced = () => reconciler.runAfresh();
     registration.onStoreChanged = () => void reconciler.runAfresh();

@@ -51,7 +51,7 @@ export class Rendezvous {
 function isTokenOf(device: Device, digest: string): boolean {
   const presented = Buffer.from(digest, 'hex');
   let equal = false;
-  for (const known of device.tenure?.token_digests ?? []) {
+  for (const known of device.digests) {
     if (timingSafeEqual(presented, Buffer.from(known, 'hex'))) equal = true;
   }
   return equal;

@@ -40,6 +40,15 @@ export class Tenures {
     return this.#byDigest.get(digest);
   }
 
+  /** The key with which this device may dial transfers past the edge, for as long as that epoch lasts here. */
+  keyOf(name: string, epoch: number): string | undefined {
+    const device = this.#devices.get(name);
+    if (device === undefined) return undefined;
+    const key = device.keyOf(epoch);
+    for (const digest of device.digests) this.#byDigest.set(digest, device);
+    return key;
+  }
+
   devices(): IterableIterator<Device> {
     return this.#devices.values();
   }
@@ -123,11 +132,9 @@ export class Tenures {
   }
 
   #change(device: Device, tenure: Tenure | undefined): void {
-    for (const digest of device.tenure?.token_digests ?? []) {
-      if (this.#byDigest.get(digest) === device) this.#byDigest.delete(digest);
-    }
-    for (const digest of tenure?.token_digests ?? []) this.#byDigest.set(digest, device);
+    for (const digest of device.digests) if (this.#byDigest.get(digest) === device) this.#byDigest.delete(digest);
     device.change(tenure);
+    for (const digest of device.digests) this.#byDigest.set(digest, device);
   }
 
   /** Answers the ports that could not be opened; those that this very call opened are closed again then. */

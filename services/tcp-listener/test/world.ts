@@ -63,7 +63,12 @@ export class World {
   #list({ listener, cursor }: CommandRequest<'lease.list'>): ListReply {
     const from = Number(cursor ?? 0);
     const leases = this.leases.filter(({ lease }) => lease.listener === listener);
-    return { ok: true, leases: leases.slice(from, from + 2), cursor: from + 2 < leases.length ? String(from + 2) : null, store: 'x' };
+    return {
+      ok: true,
+      leases: leases.slice(from, from + 2),
+      cursor: from + 2 < leases.length ? String(from + 2) : null,
+      store: 'x',
+    };
   }
 
   async startListener(env: Record<string, string> = {}): Promise<ServiceProcess> {

@@ -35,6 +35,8 @@ export interface Tenure {
   endpoints: Endpoint[];
   graceMs: number;
   resumed: boolean;
+  /** Where the device may dial transfers past the edge, if the listener is published. */
+  direct: { url: string; key: string } | undefined;
 }
 
 export interface ControlDeps {
@@ -99,10 +101,11 @@ export class ControlConnection {
 
   /** Tells the device what it has, and starts its heartbeat. */
   start(): void {
-    const { epoch, endpoints, graceMs, resumed, remote } = this.tenure;
+    const { epoch, endpoints, graceMs, resumed, remote, direct } = this.tenure;
     const { heartbeatMs, log, wheel } = this.#deps;
     this.sendEndpoints(endpoints);
-    this.#send({ type: 'ready', epoch, heartbeat_ms: heartbeatMs, grace_ms: graceMs, resumed });
+    const past = direct === undefined ? {} : { transfer_url: direct.url, transfer_key: direct.key };
+    this.#send({ type: 'ready', epoch, heartbeat_ms: heartbeatMs, grace_ms: graceMs, resumed, ...past });
     if (this.#ended) return;
     wheel.add(this);
     log.info({ event: 'control.ready', device: this.device, epoch, remote, resumed });

@@ -81,8 +81,8 @@ async function acquire(asked: ControlHandshake, remote: string, deps: HandshakeD
     throw new CulvertError('unavailable', 'no lease-manager answered', { cause, retryAfterMs: RETRY_MS });
   });
   if (!reply.ok) throw errorOfRefusal(reply);
-  const { epoch, listener, endpoints, grace_ms: graceMs, resumed } = reply;
-  return { device, epoch, control, ...brought, since: Date.now(), listener, endpoints, graceMs, resumed };
+  const { epoch, listener, endpoints, grace_ms: graceMs, resumed, direct } = reply;
+  return { device, epoch, control, ...brought, since: Date.now(), listener, endpoints, graceMs, resumed, direct };
 }
 
 /** Undefined when the client has left. Our own checks were stricter than those of `ws`, which sees their result. */

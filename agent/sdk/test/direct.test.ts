@@ -1,0 +1,68 @@
+import { describe, expect, it } from 'vitest';
+import { echo, type Happened, happened, serve, start, target, until } from './kit.ts';
+import type { Peer, TestControl, TestServer } from './server.ts';
+
+const KEY = 'transfer-key';
+
+/** An agent that offers tcp:7, its server, and a listener that is published beside it. */
+async function scene(
+  url?: string,
+): Promise<{ server: TestServer; listener: TestServer; control: TestControl; events: Happened[] }> {
+  const listener = await serve({ token: KEY });
+  const server = await serve({ direct: { url: url ?? listener.url.replace('http', 'ws'), key: KEY } });
+  const mappings = [{ port: 7, scheme: 'tcp' as const, target: { host: '127.0.0.1', port: await target(echo) } }];
+  const { events } = start({ servers: [server.url], mappings, warm: 0 });
+  const control = await server.control(0);
+  await happened(events, 'ready');
+  return { server, listener, control, events };
+}
+
+function dial(control: TestControl, id: string): void {
+  control.send({ type: 'dial', id, port: 7, path: `/v1/transfer/tcp-listener-1/${id}`, visitor: '192.0.2.1:5555' });
+}
+
+async function echoes(peer: Peer): Promise<void> {
+  peer.send('hello');
+  await until('the echo', () => peer.received.toString() === 'hello');
+  peer.end();
+  await until('the close', () => peer.closed);
+}
+
+const transferPaths = (server: TestServer): string[] =>
+  server.handshakes.map(({ path }) => path).filter((path) => path.startsWith('/v1/transfer/'));
+
+describe('a transfer past the edge', () => {
+  it('is dialled at the listener with its key, never with the device token', async () => {
+    const { server, listener, control } = await scene();
+    const peer = listener.expect('one');
+    dial(control, 'one');
+    await echoes(await peer);
+    expect(transferPaths(server)).toEqual([]);
+    expect(listener.handshakes.map(({ headers }) => headers.authorization)).toEqual([`Bearer ${KEY}`]);
+  });
+
+  it('falls back to the server when the listener is not reached, and goes there at once the next time', async () => {
+    const { server, listener, control } = await scene();
+    for (const id of ['one', 'two']) {
+      const peer = server.expect(id); // the listener knows neither
+      dial(control, id);
+      await echoes(await peer);
+    }
+    expect(transferPaths(listener)).toEqual(['/v1/transfer/tcp-listener-1/one']);
+    expect(server.handshakes.at(-1)?.headers.authorization).toBe('Bearer device-token');
+  });
+
+  it('falls back when nobody listens there', async () => {
+    const { server, control } = await scene('ws://127.0.0.1:1');
+    const peer = server.expect('one');
+    dial(control, 'one');
+    await echoes(await peer);
+  });
+
+  it.each(['http://127.0.0.1:1', 'nonsense', 'ftp://127.0.0.1:1'])('is not dialled at %s', async (url) => {
+    const { server, control } = await scene(url);
+    const peer = server.expect('one');
+    dial(control, 'one');
+    await echoes(await peer);
+  });
+});
