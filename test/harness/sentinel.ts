@@ -93,16 +93,23 @@ export class SentinelSet {
     const sentinels: Member[] = [];
     for (let at = 0; at < 3; at += 1) sentinels.push(await member(`sentinel-${at}`, () => watch, '--sentinel'));
     const set = new SentinelSet(dir, members, sentinels);
-    await Promise.all(members.map((one) => one.start()));
-    await eventually('the replicas follow', async () =>
-      (await primary.ask('INFO', 'replication')).includes(`connected_slaves:${replicas}`),
-    );
-    await Promise.all(sentinels.map((one) => one.start()));
-    await eventually('the sentinels know each other and every replica', async () => {
-      const known = await Promise.all(sentinels.map((one) => one.ask('SENTINEL', 'MASTER', NAME)));
-      return known.every((text) => fieldOf(text, 'num-other-sentinels') === '2' && fieldOf(text, 'num-slaves') === `${replicas}`);
-    });
-    return set;
+    try {
+      await Promise.all(members.map((one) => one.start()));
+      await eventually('the replicas follow', async () =>
+        (await primary.ask('INFO', 'replication')).includes(`connected_slaves:${replicas}`),
+      );
+      await Promise.all(sentinels.map((one) => one.start()));
+      await eventually('the sentinels know each other and every replica', async () => {
+        const known = await Promise.all(sentinels.map((one) => one.ask('SENTINEL', 'MASTER', NAME)));
+        return known.every(
+          (text) => fieldOf(text, 'num-other-sentinels') === '2' && fieldOf(text, 'num-slaves') === `${replicas}`,
+        );
+      });
+      return set;
+    } catch (error) {
+      await set.stop();
+      throw error;
+    }
   }
 
   /** The member that the sentinels call the primary now. */

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { findProgram } from '../../deploy/local/bin/system.mjs';
-import { freeNetwork, Namespace, run } from './namespaces.ts';
+import { freeNetwork, linkOf, Namespace, run } from './namespaces.ts';
 
 const file = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 const FIRST_LINE_MS = 10_000;
@@ -51,7 +51,7 @@ export class Home {
 
   async #lay(network: number, oneWayMs: number): Promise<void> {
     const { device, router, server } = this;
-    const outside = `culvert${network}`;
+    const outside = linkOf(network);
     run('ip', ['link', 'add', outside, 'type', 'veth', 'peer', 'name', 'wan', 'netns', router.name]);
     run('ip', ['addr', 'add', `${server}/30`, 'dev', outside]);
     run('ip', ['link', 'set', outside, 'up']);

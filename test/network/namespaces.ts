@@ -27,7 +27,7 @@ export function whyNoNamespaces(): string | undefined {
     run('ip', ['netns', 'del', name]);
     return undefined;
   } catch (error) {
-    return `cannot make a network namespace: ${(error as Error).message.split('\n')[0]}`;
+    return `could not make a network namespace: ${(error as Error).message.split('\n')[0]}`;
   }
 }
 
@@ -56,10 +56,16 @@ export function removeNamespace(name: string): void {
   run('ip', ['netns', 'del', name]);
 }
 
+/** The end of a network's link that stands in this machine's own namespace. */
+export const linkOf = (network: number): string => `culvert${network}`;
+
 /** A number that no network on this machine has: it becomes part of addresses and names. */
 export function freeNetwork(): number {
   const taken = new Set(ours().map(({ network }) => network));
-  for (let number = 1 + (process.pid % 200); ; number = (number % 250) + 1) if (!taken.has(number)) return number;
+  for (let number = 1 + (process.pid % 200); ; number = (number % 250) + 1) {
+    // A removed namespace takes its links along a moment later.
+    if (!taken.has(number) && !existsSync(`/sys/class/net/${linkOf(number)}`)) return number;
+  }
 }
 
 /** A network namespace, with `lo` up. */

@@ -10,12 +10,15 @@ const why = whyNoNamespaces();
 /** Skipped ones say by name why. */
 const onNetwork = (name: string, work: () => Promise<void>, ms = 60_000): void => {
   if (why === undefined) it(name, work, ms);
-  else it.skip(`${name} (skipped: ${why})`, () => {});
+  else {
+    console.log(`skipped, because it ${why}: a device on a bad network ${name}`);
+    it.skip(`${name} (skipped: it ${why})`, () => {});
+  }
 };
-if (why !== undefined) console.log(`the tests of bad networks are skipped: ${why}`);
 
 const LONG = process.env.CULVERT_TEST_LONG === '1';
-const HEARTBEAT_MS = LONG ? 30_000 : 1_000;
+/** In real time it is short enough for 60 s without a link to be more than 2.5 of them. */
+const HEARTBEAT_MS = LONG ? 20_000 : 1_000;
 /** Spread of the heartbeat, the tick of the wheel, the way of the event. */
 const SPARE_MS = 1_500;
 const CUT_MS = LONG ? 60_000 : 6_000;
@@ -64,6 +67,7 @@ async function device(name: string, options?: HomeOptions): Promise<Device> {
   };
   const agent = run();
   await agent.event('ready', 30_000);
+  await waitFor(events, ['device.connected'], 10_000);
   const host = new URL(agent.endpoint(80).url as string).hostname;
   return {
     ...{ home: made, agent, token, events, run },
@@ -72,14 +76,21 @@ async function device(name: string, options?: HomeOptions): Promise<Device> {
   };
 }
 
-/** Milliseconds until the event comes; others are passed over. */
-async function waitFor(events: EventReader, type: string, deadlineMs: number): Promise<number> {
+/** Milliseconds until the next event of such a type comes; others are passed over. */
+async function waitFor(events: EventReader, types: readonly string[], deadlineMs: number): Promise<number> {
   const from = performance.now();
   for (;;) {
     const event = await events.next(Math.max(1, from + deadlineMs - performance.now()));
-    if (event.type === type) return Math.round(performance.now() - from);
+    if (types.includes(event.type)) return Math.round(performance.now() - from);
   }
 }
+
+/**
+ * Milliseconds until the loss of a connection is known. The agent may notice first and be connected anew already: that is a
+ * move, of which no `device.disconnected` speaks.
+ */
+const lossKnown = (events: EventReader): Promise<number> =>
+  waitFor(events, ['device.disconnected', 'device.connected'], SILENCE_MS + 10_000);
 
 const works = async ({ page, echoed }: Device): Promise<void> => {
   expect(await page('/', '-o', '/dev/null', '-w', '%{http_code}')).toBe('200');
@@ -115,11 +126,11 @@ describe('a device on a bad network', () => {
       const before = dark.agent.endpoints();
       dark.home.cut();
       const cutAt = performance.now();
-      const offline = await waitFor(dark.events, 'device.disconnected', SILENCE_MS + 10_000);
+      const offline = await waitFor(dark.events, ['device.disconnected'], SILENCE_MS + 10_000);
       expect(offline).toBeLessThanOrEqual(SILENCE_MS);
       await new Promise((done) => setTimeout(done, Math.max(0, CUT_MS - (performance.now() - cutAt))));
       dark.home.restore();
-      const back = await waitFor(dark.events, 'device.connected', BACK_MS);
+      const back = await waitFor(dark.events, ['device.connected'], BACK_MS);
       console.log(`link cut: offline after ${offline} ms; restored: back after ${back} ms`);
       await until('the agent knows', () => (dark.agent.readyCount() === 2 ? true : undefined));
       expect(dark.agent.ready.resumed).toBe(true);
@@ -129,46 +140,51 @@ describe('a device on a bad network', () => {
     300_000,
   );
 
-  onNetwork('leaves no half-open socket when it dies in silence, and its next start gets its name within 3 s', async () => {
-    const lost = await device('lost');
-    const before = lost.agent.endpoints();
-    lost.home.silencePresentConnections();
-    await lost.agent.kill();
-    const again = lost.run();
-    await again.event('connecting');
-    const from = performance.now();
-    await again.event('ready', 10_000);
-    const took = Math.round(performance.now() - from);
-    console.log(`a dead holder gave way after ${took} ms`);
-    expect(again.events.filter(({ event }) => event === 'refused')).toEqual([]);
-    expect(took).toBeLessThanOrEqual(3_000);
-    expect(again.endpoints()).toEqual(before);
-    await works(lost);
-    await until(
-      'the dead connection is gone',
-      async () => {
-        const { health } = stack.info.services.find(({ name }) => name === 'ws-ingress') ?? { health: '' };
-        const text = await (await fetch(health.replace('/healthz', '/metrics'))).text();
-        return /^culvert_control_connections\{[^}]*\} 1$/m.test(text) ? true : undefined;
-      },
-      SILENCE_MS + 10_000,
-    );
-  });
-
   onNetwork(
-    'comes back by itself when its connections are lost in silence',
+    'leaves no half-open socket when it dies in silence, and its next start gets its name within 3 s',
     async () => {
-      const mute = await device('mute');
-      const before = mute.agent.endpoints();
-      mute.home.silencePresentConnections();
-      const offline = await waitFor(mute.events, 'device.disconnected', SILENCE_MS + 10_000);
-      expect(offline).toBeLessThanOrEqual(SILENCE_MS);
-      await mute.agent.event('ready', BACK_MS);
-      expect(mute.agent.endpoints()).toEqual(before);
-      await works(mute);
+      const lost = await device('lost');
+      const before = lost.agent.endpoints();
+      lost.home.silencePresentConnections();
+      await lost.agent.kill();
+      const again = lost.run();
+      await again.event('connecting');
+      const from = performance.now();
+      await again.event('ready', 10_000);
+      const took = Math.round(performance.now() - from);
+      console.log(`a dead holder gave way after ${took} ms`);
+      expect(again.events.filter(({ event }) => event === 'refused')).toEqual([]);
+      expect(took).toBeLessThanOrEqual(3_000);
+      expect(again.endpoints()).toEqual(before);
+      await works(lost);
+      await until(
+        'the dead connection is gone',
+        async () => {
+          const { health } = stack.info.services.find(({ name }) => name === 'ws-ingress') ?? { health: '' };
+          const text = await (await fetch(health.replace('/healthz', '/metrics'))).text();
+          return /^culvert_control_connections\{[^}]*\} 1$/m.test(text) ? true : undefined;
+        },
+        SILENCE_MS + 10_000,
+      );
     },
     200_000,
   );
+
+  if (LONG)
+    onNetwork(
+      'comes back by itself when its connections are lost in silence',
+      async () => {
+        const mute = await device('mute');
+        const before = mute.agent.endpoints();
+        mute.home.silencePresentConnections();
+        const offline = await lossKnown(mute.events);
+        expect(offline).toBeLessThanOrEqual(SILENCE_MS);
+        await mute.agent.event('ready', BACK_MS);
+        expect(mute.agent.endpoints()).toEqual(before);
+        await works(mute);
+      },
+      200_000,
+    );
 
   onNetwork(
     'comes back by itself when its router forgets its connections',
@@ -176,11 +192,11 @@ describe('a device on a bad network', () => {
       const nat = await device('nat');
       const before = nat.agent.endpoints();
       nat.home.forgetConnections();
-      const offline = await waitFor(nat.events, 'device.disconnected', SILENCE_MS + 10_000);
-      const back = await waitFor(nat.events, 'device.connected', BACK_MS);
-      console.log(`connections forgotten: offline after ${offline} ms, back ${back} ms later`);
+      const offline = await lossKnown(nat.events);
       expect(offline).toBeLessThanOrEqual(SILENCE_MS);
-      await until('the agent knows', () => (nat.agent.readyCount() === 2 ? true : undefined));
+      const from = performance.now();
+      await nat.agent.event('ready', BACK_MS);
+      console.log(`connections forgotten: known after ${offline} ms, back ${Math.round(performance.now() - from)} ms later`);
       expect(nat.agent.endpoints()).toEqual(before);
       await works(nat);
     },

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,13 +9,20 @@ import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { prepareEdge } from '../../openresty/src/index.ts';
 import { curl } from '../e2e/support.ts';
 import { RunningAgent } from '../harness/agent.ts';
+import { reservePorts } from '../harness/port-blocks.ts';
 import { SentinelSet } from '../harness/sentinel.ts';
-import { freePort, type ServerProcess, startNats } from '../harness/servers.ts';
+import { freePort, startNats } from '../harness/servers.ts';
 import { eventually, type ServiceProcess, startService } from '../harness/service.ts';
 
 const SECRET = 'secret-of-edge-and-listener';
 const WIDTH = 16;
 const log = createLogger('test', 'test', 'silent');
+
+type Undo = () => unknown;
+
+async function undoAll(steps: Undo[]): Promise<void> {
+  for (const step of steps.reverse()) await step();
+}
 
 /** Real services, NATS and nginx, over a Redis that sentinels watch. */
 export class World {
@@ -23,52 +30,42 @@ export class World {
   readonly bus: Bus;
   readonly edge: string;
   readonly services: readonly ServiceProcess[];
-  readonly #nats: ServerProcess;
-  readonly #nginx: ChildProcess;
-  readonly #prefix: string;
-  readonly #agents: RunningAgent[] = [];
+  readonly #undo: Undo[];
 
-  private constructor(
-    store: SentinelSet,
-    nats: ServerProcess,
-    bus: Bus,
-    services: ServiceProcess[],
-    edge: { url: string; nginx: ChildProcess; prefix: string },
-  ) {
+  private constructor(store: SentinelSet, bus: Bus, services: ServiceProcess[], edge: string, undo: Undo[]) {
     this.store = store;
-    this.#nats = nats;
     this.bus = bus;
     this.services = services;
-    this.edge = edge.url;
-    this.#nginx = edge.nginx;
-    this.#prefix = edge.prefix;
+    this.edge = edge;
+    this.#undo = undo;
   }
 
   /** Whatever was started is stopped again when a later step fails. */
   static async start(replicas: number): Promise<World> {
-    const undo: (() => unknown)[] = [];
+    const undo: Undo[] = [];
     try {
       return await World.#start(replicas, undo);
     } catch (error) {
-      for (const step of undo.reverse()) await step();
+      await undoAll(undo);
       throw error;
     }
   }
 
-  static async #start(replicas: number, undo: (() => unknown)[]): Promise<World> {
+  static async #start(replicas: number, undo: Undo[]): Promise<World> {
     const store = await SentinelSet.start(replicas);
     undo.push(() => store.stop());
     const nats = await startNats();
     undo.push(() => nats.stop());
     const edgePort = await freePort();
-    const firstPort = 10_000 + Math.floor(Math.random() * 20_000);
+    const block = await reservePorts(WIDTH);
+    undo.push(() => block.release());
     const env = {
       CULVERT_REDIS_URL: store.url,
       CULVERT_NATS_URL: nats.url,
       CULVERT_PUBLIC_PORT: String(edgePort),
       CULVERT_HEARTBEAT: '1s',
       CULVERT_EDGE_SECRET: SECRET,
-      CULVERT_TCP_PORTS: `${firstPort}-${firstPort + WIDTH - 1}`,
+      CULVERT_TCP_PORTS: `${block.first}-${block.last}`,
     };
     const services: ServiceProcess[] = [];
     for (const name of ['lease-manager', 'tcp-listener', 'port-allocator', 'ws-ingress']) {
@@ -83,17 +80,15 @@ export class World {
       ...{ prefix, port: edgePort, healthPort: await freePort(), domain: 'culvert.localhost', workers: 1 },
       ...{ redisUrl: store.url, edgeSecret: SECRET },
     });
+    undo.push(() => rmSync(prefix, { recursive: true, force: true }));
     const nginx = spawn(edge.command, edge.args, { env: { PATH: process.env.PATH, ...edge.env }, stdio: 'ignore' });
-    return new World(store, nats, bus, services, { url: `http://127.0.0.1:${edgePort}`, nginx, prefix });
+    const exited = new Promise((done) => nginx.once('exit', done));
+    undo.push(() => (nginx.kill('SIGTERM') ? exited : undefined));
+    return new World(store, bus, services, `http://127.0.0.1:${edgePort}`, undo);
   }
 
-  async stop(): Promise<void> {
-    for (const agent of this.#agents) await agent.kill();
-    this.#nginx.kill('SIGTERM');
-    await Promise.all(this.services.map((service) => service.stop('SIGKILL')));
-    await this.bus.close();
-    await Promise.all([this.store.stop(), this.#nats.stop()]);
-    rmSync(this.#prefix, { recursive: true, force: true });
+  stop(): Promise<void> {
+    return undoAll(this.#undo);
   }
 
   /** Adds a device; its token. */
@@ -109,7 +104,7 @@ export class World {
   /** Starts an agent; it need not become ready. */
   spawnAgent(name: string, token: string, mappings: string[]): RunningAgent {
     const agent = new RunningAgent(this.edge, { name, token, mappings });
-    this.#agents.push(agent);
+    this.#undo.push(() => agent.kill());
     return agent;
   }
 
