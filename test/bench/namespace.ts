@@ -6,7 +6,7 @@ const SETUP = [
   'ip link set lo up',
   'cd /proc/sys/net/ipv4',
   'echo reno > tcp_congestion_control',
-  'echo 8192 65535 > ip_local_port_range',
+  'echo 40000 65535 > ip_local_port_range',
   'echo 4096 > tcp_max_tw_buckets',
   'cd "$OLDPWD"',
   'exec "$0" "$@"',

@@ -15,6 +15,12 @@ export const culvertWith = (name: string, listeners: number): Driver => ({
         const mappings = [`tcp:9=127.0.0.1:${originPort}`, `http:80=127.0.0.1:${originPort}`];
         agents.push(await stack.runAgent({ name: device, token: await stack.addDevice(device), mappings }));
       }
+      const classic = await stack.runAgent({
+        name: 'classic',
+        token: await stack.addDevice('classic'),
+        mappings: [`tcp:9=127.0.0.1:${originPort}`],
+        args: ['--warm', '0'],
+      });
       const { host } = new URL(agents[0]?.endpoint(80).url ?? '');
       return {
         ports: agents.map((agent) => agent.endpoint(9).public_port),
@@ -23,10 +29,11 @@ export const culvertWith = (name: string, listeners: number): Driver => ({
           agent: agents.map(({ pid }) => pid),
           edge: childPids(stack.info.nginx.pid),
         },
+        ways: { 'dialled, not warm': classic.endpoint(9).public_port },
         http: { port: Number(new URL(stack.info.edge).port), host },
         version: 'this checkout',
         stop: async () => {
-          for (const agent of agents) await agent.stop();
+          for (const agent of [...agents, classic]) await agent.stop();
           await stack.stop();
         },
       };

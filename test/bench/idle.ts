@@ -1,0 +1,152 @@
+/**
+ * `npm run bench:idle`: what devices cost that are connected and do nothing. Real control connections to the real stack.
+ *   --devices 1000,10000,19000   how many, step by step      --ingresses 1   processes of ws-ingress that share them
+ * Every device has one public port, so the listening ports of tcp-listener are measured too. No process may hold more
+ * descriptors than `ulimit -n` says; devices connect to the ingress itself, past the edge.
+ */
+import { type ChildProcess, fork } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { Redis } from 'ioredis';
+import { startStack } from '../harness/system.ts';
+import { cpuSeconds, residentMib } from './figures.ts';
+import type { Batch, Progress } from './idle/devices.ts';
+import type { Stalls } from './idle/stalls.ts';
+import { enterNamespace } from './namespace.ts';
+
+const { values } = parseArgs({
+  options: {
+    devices: { type: 'string', default: '1000,10000,19000' },
+    ingresses: { type: 'string', default: '1' },
+    watch: { type: 'string', default: '20' },
+  },
+});
+const steps = values.devices.split(',').map(Number);
+const ingresses = Number(values.ingresses);
+const watchMs = Number(values.watch) * 1000;
+const most = Math.max(...steps);
+/** Ports of one tcp-listener: descriptors enough remain for the rest. */
+const PORTS_EACH = 15_000;
+const listeners = Math.ceil(most / PORTS_EACH);
+const DEVICES_EACH = 9_500;
+const FIRST_PORT = 1_100;
+const HEARTBEAT_S = 10;
+const WIDTH = 24;
+
+enterNamespace();
+const dir = mkdtempSync(join(tmpdir(), 'culvert-bench-idle-'));
+const hook = new URL('./idle/stalls.ts', import.meta.url);
+const stack = await startStack({
+  env: {
+    CULVERT_REPLICAS: `ws-ingress=${ingresses},tcp-listener=${listeners}`,
+    CULVERT_TCP_PORTS: `${FIRST_PORT}-${FIRST_PORT + most + 200 * listeners}`,
+    CULVERT_HEARTBEAT: `${HEARTBEAT_S}s`,
+    CULVERT_LOG_LEVEL: 'warn',
+    NODE_OPTIONS: `--import=${hook}?${encodeURIComponent(dir)}`,
+  },
+});
+const redis = new Redis(stack.info.redis.address);
+const pidsOf = (name: string): number[] => stack.info.services.filter((one) => one.name === name).map(({ pid }) => pid);
+
+async function addressOf(id: string): Promise<number> {
+  const { address } = JSON.parse((await redis.get(`instance:${id}`)) ?? '{}') as { address: string };
+  return Number(address.split(':').at(-1));
+}
+
+/** How late the event loops of these processes were, at most, since the last call. */
+async function stallsOf(pids: readonly number[]): Promise<Stalls> {
+  const all: Stalls[] = [];
+  for (const pid of pids) {
+    const file = join(dir, `${pid}.stalls`);
+    rmSync(file, { force: true });
+    process.kill(pid, 'SIGUSR2');
+    while (!existsSync(file)) await new Promise((done) => setTimeout(done, 20));
+    all.push(JSON.parse(readFileSync(file, 'utf8')) as Stalls);
+  }
+  const most = (pick: (stalls: Stalls) => number): number => Math.max(...all.map(pick));
+  return {
+    maxMs: most(({ maxMs }) => maxMs),
+    p99Ms: most(({ p99Ms }) => p99Ms),
+    heapMib: all.reduce((sum, { heapMib }) => sum + heapMib, 0),
+  };
+}
+
+async function register(from: number, to: number): Promise<Batch['devices']> {
+  const devices: Batch['devices'] = [];
+  let next = from;
+  const lane = async (): Promise<void> => {
+    while (next < to) {
+      const name = `idle-${next++}`;
+      devices.push({ name, token: await stack.addDevice(name) });
+    }
+  };
+  await Promise.all(Array.from({ length: 32 }, lane));
+  return devices;
+}
+
+const crowds: { child: ChildProcess; progress: Progress }[] = [];
+
+/** Connects them, spread over the ingresses; resolves with seconds. */
+async function connect(devices: Batch['devices']): Promise<number> {
+  const started: typeof crowds = [];
+  const at = performance.now();
+  for (let from = 0, index = 0; from < devices.length; from += DEVICES_EACH, index += 1) {
+    const port = await addressOf(`ws-ingress-${(index % ingresses) + 1}`);
+    const child = fork(new URL('./idle/devices.ts', import.meta.url), { execArgv: [] });
+    const crowd = { child, progress: { ready: 0, lost: 0, why: '', done: false } };
+    child.on('message', (progress: Progress) => Object.assign(crowd.progress, progress));
+    child.send({ port, width: WIDTH, devices: devices.slice(from, from + DEVICES_EACH) } satisfies Batch);
+    crowds.push(crowd);
+    started.push(crowd);
+  }
+  while (started.some(({ progress }) => !progress.done)) await new Promise((done) => setTimeout(done, 100));
+  return (performance.now() - at) / 1000;
+}
+
+const ingressPids = pidsOf('ws-ingress');
+const listenerPids = pidsOf('tcp-listener');
+const kib = (now: number, before: number, count: number): string => (((now - before) * 1024) / count).toFixed(2);
+try {
+  await new Promise((done) => setTimeout(done, 2_000));
+  await stallsOf(ingressPids);
+  const base = { ingress: residentMib(ingressPids), listener: residentMib(listenerPids) };
+  await new Promise((done) => setTimeout(done, watchMs));
+  const quiet = await stallsOf(ingressPids);
+  console.log(
+    `ws-ingress x ${ingresses} without devices: ${base.ingress.toFixed(0)} MiB; event loop late by ${quiet.maxMs.toFixed(0)} ms` +
+      ` at most (p99 ${quiet.p99Ms.toFixed(1)} ms): this machine's own noise`,
+  );
+  console.log(
+    '| devices | set up, a second | ws-ingress: KiB each, RSS | of it heap | event loop late: most, ms | p99, ms |' +
+      ' CPU of ws-ingress, % | tcp-listener: KiB a port | lost |',
+  );
+  console.log(`|${' ---: |'.repeat(9)}`);
+  const heapBefore = quiet.heapMib;
+  let there = 0;
+  for (const step of steps) {
+    const fresh = await register(there, step);
+    const seconds = await connect(fresh);
+    await new Promise((done) => setTimeout(done, 3_000));
+    await stallsOf(ingressPids);
+    const before = cpuSeconds(ingressPids);
+    await new Promise((done) => setTimeout(done, watchMs));
+    const cpu = ((cpuSeconds(ingressPids) - before) * 1e5) / watchMs;
+    const stalls = await stallsOf(ingressPids);
+    const ready = crowds.reduce((sum, { progress }) => sum + progress.ready, 0);
+    const lost = crowds.reduce((sum, { progress }) => sum + progress.lost, 0);
+    const why = crowds.find(({ progress }) => progress.lost > 0)?.progress.why ?? '';
+    console.log(
+      `| ${ready} | ${(fresh.length / seconds).toFixed(0)} | ${kib(residentMib(ingressPids), base.ingress, ready)}` +
+        ` | ${kib(stalls.heapMib, heapBefore, ready)} | ${stalls.maxMs.toFixed(0)} | ${stalls.p99Ms.toFixed(1)}` +
+        ` | ${cpu.toFixed(1)} | ${kib(residentMib(listenerPids), base.listener, ready)} | ${lost} ${why} |`,
+    );
+    there = step;
+  }
+} finally {
+  for (const { child } of crowds) child.disconnect();
+  redis.disconnect();
+  await stack.stop();
+  rmSync(dir, { recursive: true, force: true });
+}

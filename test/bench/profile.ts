@@ -1,0 +1,102 @@
+/**
+ * `npm run profile -- <load>`: starts the stack, puts it under a load, and says where each process spends its time.
+ *   bulk       8 downloads, then 8 uploads, over and over      fresh     new visitors, 32 at a time
+ *   requests   HTTP through the edge, 32 kept connections      idle      nothing but one device that is there
+ *   --seconds 5   how long      --top 12   functions per process
+ * The profiles themselves are kept in bench/profiles/<load>/, for Chrome's DevTools or `speedscope`.
+ */
+import { fork } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { startStack } from '../harness/system.ts';
+import { cpuSeconds } from './figures.ts';
+import { enterNamespace } from './namespace.ts';
+import { childPids } from './processes.ts';
+import { type CpuProfile, summarize } from './profile/summary.ts';
+import { download, freshVisitors, requests, upload } from './visitor.ts';
+
+interface Target {
+  port: number;
+  http: { port: number; host: string };
+}
+
+const LOADS: Record<string, (target: Target, ms: number) => Promise<unknown>> = {
+  bulk: async ({ port }, ms) => {
+    const until = performance.now() + ms;
+    while (performance.now() < until) {
+      await Promise.all(Array.from({ length: 8 }, () => download(port, 16e6)));
+      await Promise.all(Array.from({ length: 8 }, () => upload(port, 16e6)));
+    }
+  },
+  fresh: ({ port }, ms) => freshVisitors([port], 32, ms),
+  requests: ({ http }, ms) => requests(http, 32, ms),
+  idle: (_, ms) => new Promise((done) => setTimeout(done, ms)),
+};
+
+const HOOK = new URL('./profile/hook.ts', import.meta.url);
+const WARM_UP_MS = 1_500;
+const WRITTEN_MS = 20_000;
+
+async function written(file: string): Promise<CpuProfile> {
+  const until = Date.now() + WRITTEN_MS;
+  while (!existsSync(file)) {
+    if (Date.now() > until) throw new Error(`${file} was not written`);
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  return JSON.parse(readFileSync(file, 'utf8')) as CpuProfile;
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { seconds: { type: 'string', default: '5' }, top: { type: 'string', default: '12' } },
+});
+const name = positionals[0] ?? '';
+const load = LOADS[name];
+if (load === undefined) {
+  console.error(`expected one of the loads ${Object.keys(LOADS).join(', ')}`);
+  process.exit(2);
+}
+enterNamespace();
+const seconds = Number(values.seconds);
+const dir = fileURLToPath(new URL(`../../bench/profiles/${name}/`, import.meta.url));
+rmSync(dir, { recursive: true, force: true });
+mkdirSync(dir, { recursive: true });
+
+const origin = fork(new URL('./origin.ts', import.meta.url));
+const { port: originPort } = await new Promise<AddressInfo>((resolve) =>
+  origin.once('message', (message) => resolve(message as AddressInfo)),
+);
+const NODE_OPTIONS = `--import=${HOOK}?${encodeURIComponent(dir)}`;
+const stack = await startStack({ env: { NODE_OPTIONS } });
+try {
+  const agent = await stack.runAgent({
+    name: 'bench',
+    token: await stack.addDevice('bench'),
+    mappings: [`tcp:9=127.0.0.1:${originPort}`, `http:80=127.0.0.1:${originPort}`],
+    env: { NODE_OPTIONS },
+  });
+  const { host } = new URL(agent.endpoint(80).url ?? '');
+  const target = { port: agent.endpoint(9).public_port, http: { port: Number(new URL(stack.info.edge).port), host } };
+  const processes = [...stack.info.services.map(({ id, pid }) => ({ id, pid })), { id: 'agent', pid: agent.pid }];
+  await load(target, WARM_UP_MS);
+  const edge = childPids(stack.info.nginx.pid);
+  const others = { edge, redis: [stack.info.redis.pid], nats: [stack.info.natsServer.pid] };
+  const before = Object.entries(others).map(([id, pids]) => ({ id, pids, cpu: cpuSeconds(pids) }));
+  for (const { pid } of processes) process.kill(pid, 'SIGUSR2');
+  await load(target, seconds * 1000);
+  const rest = before.map(({ id, pids, cpu }) => `${id} ${(((cpuSeconds(pids) - cpu) / seconds) * 100).toFixed(0)} %`);
+  for (const { pid } of processes) process.kill(pid, 'SIGUSR2');
+  for (const { id, pid } of processes) {
+    const { busy, top } = summarize(await written(`${dir}${pid}.cpuprofile`), Number(values.top));
+    renameSync(`${dir}${pid}.cpuprofile`, `${dir}${id}.cpuprofile`);
+    console.log(`\n${id}: busy ${(busy * 100).toFixed(0)} % of ${seconds} s`);
+    for (const { where, share } of top) console.log(`  ${(share * 100).toFixed(1).padStart(5)} %  ${where}`);
+  }
+  console.log(`\nCPU of the others: ${rest.join(', ')}. Profiles: ${dir}`);
+  await agent.stop();
+} finally {
+  await stack.stop();
+  origin.disconnect();
+}
