@@ -128,6 +128,17 @@ describe('/v1/control', () => {
 });
 
 describe('/v1/transfer', () => {
+  it('finds a listener that was started again at another address at once, whatever was known before', async () => {
+    await startEdge();
+    const before = await instance('tcp-listener-1', 'tcp-listener');
+    const ask = () => edge.ask({ host: '127.0.0.1', path: '/v1/transfer/tcp-listener-1/abc' });
+    expect((await ask()).status).toBe(200);
+    await before.stop();
+    origins.splice(origins.indexOf(before), 1);
+    await instance('tcp-listener-1', 'tcp-listener');
+    expect((await ask()).status).toBe(200);
+  });
+
   it('goes to the listener that its path names, also while it winds down', async () => {
     await startEdge();
     await instance('tcp-listener-1', 'tcp-listener');

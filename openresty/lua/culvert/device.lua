@@ -47,14 +47,18 @@ function M.control()
   return pass(peers)
 end
 
---- The access phase of /v1/transfer/<listener>[/<id>].
-function M.transfer()
-  if is_visitor() then return ngx.exec('@visitor') end
-  local rest = ngx.var.uri:match('^/v1/transfer/(.*)$') or ''
+--- The id of the listener in a transfer's path; nil when it names none.
+local function listener_of(path)
+  local rest = path:match('^/v1/transfer/(.*)$') or ''
   local id = rest:match('^([a-z0-9-]+)$') or rest:match('^([a-z0-9-]+)/')
-  if not id or #id > 64 then return refuse(404, 'not_found', 'The path names no listener.') end
+  return id and #id <= 64 and id or nil
+end
+
+local function transfer(anew)
+  local id = listener_of(ngx.var.uri)
+  if not id then return refuse(404, 'not_found', 'The path names no listener.') end
   ngx.var.culvert_path = '/v1/transfer/' .. id -- the rest is a secret while it lives
-  local listener, err = instances.listener(id)
+  local listener, err = instances.listener(id, anew)
   if listener == nil then
     ngx.log(err == 'away' and ngx.INFO or ngx.WARN, 'the address of ', id, ' is not known: ', err)
     return M.unavailable()
@@ -62,6 +66,15 @@ function M.transfer()
   if not listener then return refuse(404, 'not_found', 'There is no such listener.') end
   return pass({ listener })
 end
+
+--- The access phase of /v1/transfer/<listener>[/<id>].
+function M.transfer()
+  if is_visitor() then return ngx.exec('@visitor') end
+  return transfer(false)
+end
+
+--- The same once more after nobody answered there: a listener that was started again has another address than we know.
+function M.transfer_again() return transfer(true) end
 
 --- No instance can be reached at present.
 function M.unavailable()

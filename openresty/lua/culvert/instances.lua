@@ -89,9 +89,10 @@ function M.ingresses()
   return peers
 end
 
---- The transfer address of a listener; false when there is no such listener; nil and an error when that is not known.
-function M.listener(id)
-  local address, err = store():get('listener ' .. id)
+--- The transfer address of a listener; false when there is no such listener; nil and an error when that is not known. `anew`
+--- reads Redis whatever the age.
+function M.listener(id, anew)
+  local address, err = store():get('listener ' .. id, anew)
   if not address then return address, err end
   return peer.parse(address)
 end
