@@ -31,7 +31,6 @@ export class PublicPorts {
   readonly #options: PublicPortsOptions;
   readonly #bound = new Map<number, Bound>();
   readonly #closed = new Set<PortKind>();
-  readonly #sockets = { tcp: new Set<Socket>(), edge: new Set<Socket>() };
 
   constructor(options: PublicPortsOptions) {
     this.#options = options;
@@ -51,12 +50,9 @@ export class PublicPorts {
     const host = this.#hostOf(scheme);
     if (this.isOpen(port, scheme) || this.#closed.has(kindOf(scheme))) return;
     this.close(port);
-    const server = createServer({ allowHalfOpen: true, noDelay: true, highWaterMark: VISITOR_READ_AHEAD }, (socket) => {
-      const sockets = this.#sockets[kindOf(scheme)];
-      sockets.add(socket);
-      socket.once('close', () => sockets.delete(socket));
-      this.#options.onVisitor(socket, port);
-    });
+    const server = createServer({ allowHalfOpen: true, noDelay: true, highWaterMark: VISITOR_READ_AHEAD }, (socket) =>
+      this.#options.onVisitor(socket, port),
+    );
     this.#bound.set(port, { server, host, scheme });
     try {
       await this.#listen(server, host, port);
@@ -78,11 +74,6 @@ export class PublicPorts {
   closeAll(kind: PortKind): void {
     this.#closed.add(kind);
     for (const [port, { scheme }] of [...this.#bound]) if (kindOf(scheme) === kind) this.close(port);
-  }
-
-  /** Visitors that were accepted and are not gone. */
-  sockets(kind: PortKind): Socket[] {
-    return [...this.#sockets[kind]];
   }
 
   #hostOf(scheme: Scheme): string {

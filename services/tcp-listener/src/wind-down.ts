@@ -1,14 +1,14 @@
-import type { Socket } from 'node:net';
 import type { Limits } from '@culvert/contracts';
-import type { InstanceRegistration, Logger } from '@culvert/service-kit';
+import { type InstanceRegistration, type Logger, listInstances, type ServiceContext } from '@culvert/service-kit';
+import type { Visitor } from './device.ts';
 import type { PublicPorts } from './public-ports.ts';
 import type { Tenures } from './tenures.ts';
 
 const POLL_MS = 50;
+/** A name that was not moved to another listener by then stays with us. */
+const MOVING_MS = 10_000;
 /** From the last accept of the edge to the exit, at most: with the restart it fits into EDGE_RETRY_MS. */
-const LAST_MS = 2_000;
-/** A connection of the edge on which nothing moved for this long carries no request any more. */
-const QUIET_MS = 300;
+const LAST_MS = 1_500;
 
 /**
  * Leaves the set and accepts nobody any more at tcp endpoints. The edge is still served, since names that cannot be moved to
@@ -17,41 +17,46 @@ const QUIET_MS = 300;
  */
 export async function windDown(deps: {
   registration: InstanceRegistration;
+  redis: ServiceContext<Record<never, never>>['redis'];
   ports: PublicPorts;
   tenures: Tenures;
   limits: Limits;
   log: Logger;
 }): Promise<void> {
-  const { limits, log, ports, registration, tenures } = deps;
-  await registration.windDown().catch((err: Error) => log.warn({ event: 'wind_down.store_away', err: err.message }));
+  const { limits, log, ports, redis, registration, tenures } = deps;
+  const others = await registration
+    .windDown()
+    .then(() => listInstances(redis, registration.record.service))
+    .catch((err: Error) => {
+      log.warn({ event: 'wind_down.store_away', err: err.message });
+      return [];
+    });
   ports.closeAll('tcp');
-  const first = [...ports.sockets('tcp'), ...ports.sockets('edge')];
+  const present = (): Set<Visitor> => new Set([...tenures.devices()].flatMap(({ visitors }) => [...visitors]));
+  const first = present();
   const lastMs = Math.min(LAST_MS, limits.WIND_DOWN_MS / 2);
-  await until(() => first.every((socket) => socket.destroyed), limits.WIND_DOWN_MS - lastMs);
+  const patientMs = limits.WIND_DOWN_MS - lastMs;
+  await Promise.all([
+    until(() => [...present()].every((visitor) => !first.has(visitor)), patientMs),
+    others.length > 0 ? until(() => !hasNamesOnly(tenures), Math.min(MOVING_MS, patientMs)) : undefined,
+  ]);
   ports.closeAll('edge');
-  const quiet = new Quiet();
-  await until(() => ports.sockets('tcp').length === 0 && ports.sockets('edge').every((socket) => quiet.is(socket)), lastMs);
+  await until(() => present().size === 0, lastMs);
   let cut = 0;
   for (const device of tenures.devices()) cut += device.cut(Number.MAX_SAFE_INTEGER, 'wind_down');
-  await until(() => ports.sockets('tcp').length + ports.sockets('edge').length === 0, limits.CLOSE_MS);
+  await until(() => present().size === 0, limits.CLOSE_MS);
   log.info({ event: 'wind_down.done', cut });
+}
+
+/** Is there a device left that the lease-manager moves to another listener? It is unbound here when it has moved. */
+function hasNamesOnly(tenures: Tenures): boolean {
+  for (const { tenure } of tenures.devices()) {
+    if (tenure?.ports.every(({ scheme }) => scheme !== 'tcp') === true) return true;
+  }
+  return false;
 }
 
 async function until(done: () => boolean, ms: number): Promise<void> {
   const end = performance.now() + ms;
   while (!done() && performance.now() < end) await new Promise((resume) => setTimeout(resume, POLL_MS));
-}
-
-/** Which sockets have been quiet since the first look at them. */
-class Quiet {
-  readonly #seen = new WeakMap<Socket, { bytes: number; since: number }>();
-
-  is(socket: Socket): boolean {
-    const bytes = socket.bytesRead + socket.bytesWritten;
-    const now = performance.now();
-    const seen = this.#seen.get(socket);
-    if (seen?.bytes === bytes) return now - seen.since >= QUIET_MS;
-    this.#seen.set(socket, { bytes, since: now });
-    return false;
-  }
 }

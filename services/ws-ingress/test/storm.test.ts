@@ -4,7 +4,7 @@ import { ask, GOOD_HEADERS, INGRESS, World } from './world.ts';
 
 let world: World;
 let ingress: ServiceProcess;
-let at: string;
+let at: { host: string; port: number };
 
 beforeAll(async () => {
   world = await World.start();
