@@ -20,6 +20,7 @@ beforeAll(async () => {
   world = await World.start();
   listener = await world.startListener({
     CULVERT_HEARTBEAT: '1s',
+    CULVERT_TRANSFER_URL: 'wss://transfers.example.com',
     CULVERT_LIMIT_DIAL_MS: String(DIAL_MS),
     CULVERT_LIMIT_RECONNECTING_MS: '3000',
     CULVERT_LIMIT_WARM_ACCEPT_MS: String(ACCEPT_MS),
@@ -127,6 +128,34 @@ describe('a warm transfer is granted', () => {
     const device = await warm();
     expect(await device.close()).toMatchObject({ code: 1000 });
     expect(await waiting()).toBe(0);
+  });
+});
+
+describe('the key of a tenure, given out where the listener is published', () => {
+  it('opens transfers in place of the token for as long as the epoch lasts, and for this device only', async () => {
+    await visited();
+    const direct = async (): Promise<{ url: string; key: string }> => {
+      const reply = await world.bind(tenure);
+      if (!reply.ok || reply.direct === undefined) throw new Error('no direct address was given');
+      return reply.direct;
+    };
+    const { url, key } = await direct();
+    expect(url).toBe('wss://transfers.example.com');
+    expect((await direct()).key).toBe(key);
+    const granted = new WarmDevice(world, key);
+    opened.push(granted);
+    await eventually('the grant', async () => (await waiting()) === 1);
+    tenure = { ...tenure, epoch: world.nextEpoch() };
+    const next = (await direct()).key;
+    expect(next).not.toBe(key);
+    expect((await new WarmDevice(world, key).refused()).status).toBe(401);
+    const dialled = new Visitor(tenure.http);
+    granted.ws.terminate();
+    dialled.socket.write('x');
+    await eventually('the dial', () => world.dials.at(-1));
+    expect(await world.transfer(world.dials.at(-1)?.path ?? '', key).answered()).toBe(401);
+    expect(await world.transfer(world.dials.at(-1)?.path ?? '', next).answered()).toBe(101);
+    dialled.socket.destroy();
   });
 });
 
