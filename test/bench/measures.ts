@@ -14,7 +14,7 @@ export interface Sizes {
 }
 
 export const FULL: Sizes = {
-  ...{ rounds: 5, bytes: 512e6, widths: [1, 8, 64], pings: 2_000 },
+  ...{ rounds: 5, bytes: 256e6, widths: [1, 8, 64], pings: 2_000 },
   ...{ freshMs: 2_000, besideMs: 2_000, stalled: 100 },
 };
 export const QUICK: Sizes = {
@@ -124,7 +124,7 @@ async function stalled(figures: Figures, path: Path, sizes: Sizes): Promise<void
   const before = new Map(partsOf(path).map(([part, pids]) => [part, residentMib(pids)]));
   const end = stalledVisitors(path.ports, sizes.stalled);
   let last = -1;
-  for (let look = 0; look < 20; look += 1) {
+  for (let look = 0; look < 12; look += 1) {
     await new Promise((done) => setTimeout(done, 250));
     const now = partsOf(path).reduce((sum, [, pids]) => sum + residentMib(pids), 0);
     if (Math.abs(now - last) < 0.5) break;

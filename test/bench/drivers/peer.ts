@@ -22,12 +22,12 @@ function find(program: string): string | undefined {
 
 const pathOf = (program: string): string => join(find(program) ?? '', program);
 
-/** First line of what `program <flag>` prints. */
+/** What `program <flag>` says, as `program 1.2.3`. */
 function versionOf(program: string, flag: string): Promise<string> {
   return new Promise((resolve) => {
     execFile(pathOf(program), [flag], (_, stdout, stderr) => {
-      const text = (stdout + stderr).trim().split('\n')[0] ?? '';
-      resolve(text.startsWith(program) ? text : `${program} ${text}`);
+      const version = /[0-9]+\.[0-9]+\.[0-9]+[^\s]*/.exec(stdout + stderr);
+      resolve(`${program} ${version?.[0] ?? 'of unknown version'}`);
     });
   });
 }
