@@ -1,4 +1,5 @@
 import type { StackInfo } from '../harness/system.ts';
+import { ROLLING } from './rolling.ts';
 import type { Seen } from './tally.ts';
 import { eventually, type World } from './world.ts';
 
@@ -98,4 +99,5 @@ export const FAULTS: readonly Fault[] = [
   { name: 'NATS, frozen', inject: away(nats), judge: only(/http: status 50[34]/, /bulk: /) },
   // All bytes of visitors by name and all transfers cross it.
   { name: 'nginx, kill -9', inject: killed(nginx), judge: anything },
+  ROLLING,
 ];

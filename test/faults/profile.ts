@@ -10,6 +10,8 @@ export interface Profile {
   /** After a fault everything must be as before within this time. */
   recoverMs: number;
   agents: number;
+  /** Devices of the storm. */
+  storm: number;
 }
 
 const REPLICAS = 'ws-ingress=2,tcp-listener=2,lease-manager=2,port-allocator=2';
@@ -29,6 +31,7 @@ export const SHORT: Profile = {
   windDownMs: 5_000,
   recoverMs: 30_000,
   agents: 2,
+  storm: 1_000,
 };
 
 /** The limits as they are shipped. */
@@ -40,4 +43,5 @@ export const REAL: Profile = {
   windDownMs: 60_000,
   recoverMs: 90_000,
   agents: 4,
+  storm: 5_000,
 };

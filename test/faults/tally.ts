@@ -8,8 +8,8 @@ export interface Visit {
   fault: string | undefined;
 }
 
-/** A visit that went well but took this long was held. */
-export const HELD_MS = 1_000;
+/** A visit that went well but took this long was held; an upload takes its second in any case. */
+const HELD_MS: Readonly<Record<Visit['kind'], number>> = { http: 1_000, bulk: 2_500, echo: Number.POSITIVE_INFINITY };
 
 export interface Seen {
   visits: number;
@@ -54,7 +54,7 @@ export class Tally {
 }
 
 const durationOf = ({ startedAt, endedAt }: Visit): number => endedAt - startedAt;
-const isHeld = (visit: Visit): boolean => visit.kind === 'http' && durationOf(visit) > HELD_MS;
+const isHeld = (visit: Visit): boolean => durationOf(visit) > HELD_MS[visit.kind];
 const isTrouble = (visit: Visit): boolean => visit.fault !== undefined || isHeld(visit);
 
 export function sumUp(visits: readonly Visit[], injectedAt: number): Seen {

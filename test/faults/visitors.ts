@@ -15,6 +15,7 @@ export interface Places {
 }
 
 const HTTP_BYTES = [200, 20_000, 300_000] as const;
+const POST_BYTES = 10_000;
 const HTTP_PAUSE_MS = 40;
 const HTTP_LATE_MS = 40_000;
 const BULK_CHUNK = 64 * 1024;
@@ -75,24 +76,37 @@ export class Visitors {
   }
 
   async #http(): Promise<void> {
-    const { edge, host } = this.#places;
+    const { edge } = this.#places;
     const client = new Client(edge, { headersTimeout: HTTP_LATE_MS, bodyTimeout: HTTP_LATE_MS });
     for (let turn = 0; !this.#stopping; turn += 1) {
       const bytes = HTTP_BYTES[turn % HTTP_BYTES.length] as number;
-      const fault = await this.#visit('http', async () => {
-        const answer = await client.request({ path: `/bytes/${bytes}`, method: 'GET', headers: { host } });
-        const hash = createHash('sha256');
-        let length = 0;
-        for await (const chunk of answer.body) {
-          hash.update(chunk as Buffer);
-          length += (chunk as Buffer).length;
-        }
-        if (answer.statusCode !== 200) throw new Error(`status ${answer.statusCode}`);
-        if (length !== bytes || hash.digest('hex') !== digestOfPattern(bytes)) throw new Error(`${length} wrong bytes`);
-      });
+      const fault = await this.#visit('http', () => (turn % 4 === 3 ? this.#post(client) : this.#get(client, bytes)));
       await pause(fault === undefined ? HTTP_PAUSE_MS : REFUSED_PAUSE_MS);
     }
     await client.close();
+  }
+
+  async #get(client: Client, bytes: number): Promise<void> {
+    const { host } = this.#places;
+    const answer = await client.request({ path: `/bytes/${bytes}`, method: 'GET', headers: { host } });
+    const hash = createHash('sha256');
+    let length = 0;
+    for await (const chunk of answer.body) {
+      hash.update(chunk as Buffer);
+      length += (chunk as Buffer).length;
+    }
+    if (answer.statusCode !== 200) throw new Error(`status ${answer.statusCode}`);
+    if (length !== bytes || hash.digest('hex') !== digestOfPattern(bytes)) throw new Error(`${length} wrong bytes`);
+  }
+
+  /** What must not be sent twice gets a transfer of its own. */
+  async #post(client: Client): Promise<void> {
+    const { host } = this.#places;
+    const body = patternBlock(0, POST_BYTES);
+    const answer = await client.request({ path: '/upload', method: 'POST', headers: { host }, body });
+    const text = await answer.body.text();
+    if (answer.statusCode !== 200) throw new Error(`status ${answer.statusCode}`);
+    if ((JSON.parse(text) as { sha256: string }).sha256 !== digestOfPattern(POST_BYTES)) throw new Error('a wrong upload');
   }
 
   #connect(port: number, lateMs: number): net.Socket {
@@ -154,6 +168,7 @@ export class Visitors {
         });
         socket.on('end', () => {
           broken ??= new Error('ended by the server');
+          wake();
         });
         socket.on('close', () => {
           broken ??= new Error('closed');
@@ -170,8 +185,8 @@ export class Visitors {
           }
           if (broken === undefined) await pause(ECHO_PACE_MS);
         }
-        if (broken !== undefined) throw broken;
         socket.destroy();
+        if (broken !== undefined) throw broken;
       });
       if (fault !== undefined) await pause(REFUSED_PAUSE_MS);
     }
