@@ -58,6 +58,18 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('revoke' as const), device }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('clock back' as const), device }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('cool down' as const) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      ...{ do: fc.constant('move' as const), device },
+      until: fc.constantFrom('begun' as const, 'reserved' as const, 'moved' as const, 'moved' as const),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant('lose' as const), silent: fc.boolean(), listenersFirst: fc.boolean() }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('reassert' as const), actor, device, age: fc.constantFrom(0, 0, 1) }) },
 );
 
 describe('the store under random steps of two actors that crash anywhere', () => {

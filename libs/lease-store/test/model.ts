@@ -24,7 +24,13 @@ export type Step =
   | { do: 'revoke'; device: Device }
   /** The store's clock is behind the epochs that it has given out. */
   | { do: 'clock back'; device: Device }
-  | { do: 'cool down' };
+  | { do: 'cool down' }
+  /** To other ports; `until`: where the mover crashes. */
+  | { do: 'move'; device: Device; until: 'begun' | 'reserved' | 'moved' }
+  /** All data are gone; the living say what they hold. `silent`: the ingresses come too late. */
+  | { do: 'lose'; silent: boolean; listenersFirst: boolean }
+  /** An actor says that it holds its tenure, the newest or the one before. */
+  | { do: 'reassert'; actor: Actor; device: Device; age: number };
 
 interface ModelLease {
   state: LeaseState;
@@ -32,6 +38,8 @@ interface ModelLease {
   control: string;
   boot: string;
   endpoints: Endpoint[];
+  /** Held when the store was lost; its ingress has not said so yet. */
+  unseen?: boolean;
 }
 interface ModelPending {
   epoch: number;
@@ -51,6 +59,7 @@ interface Remembered {
   boot: string;
   control: string;
   ports: number[];
+  granted?: boolean;
 }
 
 /** The simple truth that the store is compared with after every step. */
@@ -58,6 +67,8 @@ export class World {
   readonly #f: StoreFixture;
   readonly #devices = new Map<Device, ModelDevice>();
   readonly #cooling = new Set<number>();
+  /** Events of the store's former lives. */
+  readonly #past: OutboxEntry[] = [];
   /** What an actor remembers of its tenures of a device, the newest first, however stale. */
   readonly #memory = new Map<string, Remembered[]>();
 
@@ -123,7 +134,102 @@ export class World {
       case 'cool down':
         for (const port of this.#cooling) await this.#f.redis.zadd(keys.freePorts(LISTENER), 0, String(port));
         this.#cooling.clear();
+        return;
+      case 'move':
+        return this.#move(step);
+      case 'lose':
+        return this.#lose(step);
+      case 'reassert':
+        return this.#reassert(step);
     }
+  }
+
+  async #move({ device, until }: Step & { do: 'move' }): Promise<void> {
+    const model = this.#of(device);
+    const { lease } = model;
+    const { leases, ports } = this.#f.store;
+    const begun = await leases.beginMove(device, lease?.epoch ?? 1, LISTENER);
+    if (lease === undefined || model.pending !== undefined) {
+      return expect(begun.verdict).toBe(lease === undefined ? 'stale' : 'busy');
+    }
+    if (begun.verdict !== 'ok') throw new Error(`beginMove: ${begun.verdict}`);
+    const { reservation } = begun;
+    expect(reservation).toBeGreaterThan(model.lastEpoch);
+    model.lastEpoch = reservation;
+    model.pending = { epoch: reservation, boot: lease.boot, patient: true, ports: [] };
+    if (until === 'begun') return;
+    const count = lease.endpoints.length;
+    const free = this.#free();
+    const reserved = await ports.reserve({ device, epoch: reservation, listener: LISTENER, range: RANGE, count, unusable: [] });
+    if (free < count) return expect(reserved).toEqual({ verdict: 'exhausted', free });
+    if (reserved.verdict !== 'ok') throw new Error(`reserve: ${reserved.verdict}`);
+    model.pending.ports = reserved.ports;
+    if (until === 'reserved') return;
+    const endpoints = lease.endpoints.map((one, i) => ({ ...one, public_port: reserved.ports[i] ?? 0 }));
+    const place = { listener: LISTENER, endpoints, routeHost: '127.0.0.1', reason: 'listener_gone' as const };
+    expect(await leases.move(device, { reservation, epoch: lease.epoch, ...place })).toBe('ok');
+    for (const one of lease.endpoints) this.#cooling.add(one.public_port);
+    model.lease = { ...lease, endpoints };
+    model.pending = undefined;
+  }
+
+  async #lose({ silent, listenersFirst }: Step & { do: 'lose' }): Promise<void> {
+    const { redis, store } = this.#f;
+    const now = Date.now();
+    // Epochs ahead of the clock are forgotten with the store.
+    if ([...this.#devices.values()].some(({ lastEpoch }) => lastEpoch > now)) return;
+    this.#past.push(...(await this.#f.events()));
+    const kept = await Promise.all(DEVICES.map((device) => store.devices.kept(device)));
+    const stored = await Promise.all(DEVICES.map((device) => store.leases.get(device)));
+    await redis.flushall();
+    expect((await store.recovery.step()).state).toBe('preparing');
+    await store.recovery.load(kept.filter((one) => one !== null));
+    expect((await store.recovery.open(60_000, 'former')).state).toBe('open');
+    await expect(store.leases.get(DEVICES[0])).rejects.toMatchObject({ code: 'recovering' });
+
+    const listeners = async (): Promise<void> => {
+      for (const { lease, tokenDigest } of stored) {
+        if (lease === null) continue;
+        const said = { ...lease, control: '', boot: '', remote: '', token_digest: tokenDigest };
+        expect((await store.leases.restore(said, 'listener', '127.0.0.1')).verdict).not.toBe('lost');
+      }
+      await store.ports.register(LISTENER, RANGE);
+    };
+    const ingresses = async (): Promise<void> => {
+      for (const { lease, tokenDigest } of stored) {
+        if (silent || lease?.state !== 'held') continue;
+        const said = { ...lease, rev: 0, token_digest: tokenDigest };
+        expect((await store.leases.restore(said, 'ingress', '127.0.0.1')).verdict).not.toBe('lost');
+      }
+    };
+    for (const say of listenersFirst ? [listeners, ingresses] : [ingresses, listeners]) await say();
+    await redis.hset(keys.recovery, 'until', 1);
+    expect((await store.recovery.step()).state).toBe('finished');
+    await redis.del(keys.sweepFloor); // else no lease would expire here for two minutes
+
+    this.#cooling.clear();
+    for (const model of this.#devices.values()) {
+      model.pending = undefined;
+      model.lastEpoch = model.lease?.epoch ?? 0;
+      if (model.lease === undefined || (model.lease.state === 'held' && !silent)) continue;
+      const wasHeld = model.lease.state === 'held';
+      const unseen = model.lease.state !== 'grace';
+      model.lease = { ...model.lease, control: '', boot: '', unseen, state: wasHeld ? 'reconnecting' : model.lease.state };
+    }
+  }
+
+  async #reassert({ actor, device, age }: Step & { do: 'reassert' }): Promise<void> {
+    const mine = this.#memory.get(actor + device)?.[age];
+    const { lease } = this.#of(device);
+    const { lease: stored, tokenDigest } = await this.#f.store.leases.get(device);
+    if (mine?.granted !== true || lease === undefined || stored === null || mine.epoch > lease.epoch) return;
+    const said = { ...stored, epoch: mine.epoch, control: mine.control, boot: mine.boot, state: 'held' as const, rev: 0 };
+    const { verdict } = await this.#f.store.leases.restore({ ...said, token_digest: tokenDigest }, 'ingress', '127.0.0.1');
+    const same = mine.epoch === lease.epoch;
+    if (same && lease.unseen === true) {
+      expect(verdict).toBe('ok');
+      Object.assign(lease, { state: 'held', control: mine.control, boot: mine.boot, unseen: false });
+    } else expect(verdict).toBe(same && lease.state === 'held' ? 'ok' : 'lost');
   }
 
   async #begin({ actor, device, boot, mayBeHeld, stale }: Step & { do: 'begin' }): Promise<void> {
@@ -189,6 +295,7 @@ export class World {
     model.lease = { state: 'held', epoch, control: mine.control, boot: mine.boot, endpoints };
     model.pending = undefined;
     mine.ports = [];
+    mine.granted = true;
   }
 
   async #abandon({ actor, device }: Step & { do: 'abandon' }): Promise<void> {
@@ -205,7 +312,7 @@ export class World {
     if (mine === undefined) return;
     const { lease } = this.#of(device);
     const result = await this.#f.store.leases.release(device, mine.epoch, mine.control, reason);
-    if (lease?.epoch !== mine.epoch) return expect(result.verdict).toBe('stale');
+    if (lease?.epoch !== mine.epoch || lease.control === '') return expect(result.verdict).toBe('stale');
     if (lease.state === 'held') lease.state = reason === 'bye' ? 'grace' : 'reconnecting';
     expect(result.verdict === 'stale' ? undefined : result.state).toBe(lease.state);
   }
@@ -229,6 +336,7 @@ export class World {
     if (model.lease?.state === 'reconnecting') {
       expect(step).toBe('grace');
       model.lease.state = 'grace';
+      model.lease.unseen = false;
     } else if (model.lease?.state === 'grace' && model.pending === undefined) {
       expect(step).toBe('expired');
       this.#end(model);
@@ -266,7 +374,10 @@ export class World {
       const found = await store.leases.get(device);
       expect(found.pending?.epoch).toBe(pending?.epoch);
       if (lease === undefined) expect(found.lease).toBeNull();
-      else expect(found.lease).toMatchObject({ ...lease, device });
+      else {
+        const { unseen: _, ...visible } = lease;
+        expect(found.lease).toMatchObject({ ...visible, device });
+      }
       for (const port of pending?.ports ?? []) held[port] = `${device} ${pending?.epoch}`;
       for (const { public_port, host } of lease?.endpoints ?? []) {
         expect(held).not.toHaveProperty(String(public_port)); // no port has two holders
@@ -287,10 +398,12 @@ export class World {
 
   /** Whoever follows the events alone knows the state of every lease. */
   async checkEvents(): Promise<void> {
-    const events = await this.#f.events();
+    const events = [...this.#past, ...(await this.#f.events())];
     for (const [device, { lease }] of this.#devices) {
       const replayed = replay(events.filter(({ subject }) => subject === device));
       const lost = lease?.state === 'reconnecting' ? 'lost' : lease?.state;
+      // Nobody is told that it is lost before its ingress had the time to say that it is not.
+      if (lease?.unseen === true && replayed?.state === 'held') replayed.state = 'lost';
       expect(replayed).toEqual(lease === undefined ? undefined : { state: lost, epoch: lease.epoch, endpoints: lease.endpoints });
     }
   }
@@ -298,16 +411,19 @@ export class World {
 
 function replay(events: OutboxEntry[]): { state: string; epoch: number; endpoints: Endpoint[] } | undefined {
   let now: { state: string; epoch: number; endpoints: Endpoint[] } | undefined;
-  let last = { epoch: 0, seq: -1 };
-  for (const { type, data } of events) {
+  let last = { epoch: 0, seq: -1, life: '' };
+  for (const { id, type, data } of events) {
+    const life = id.slice(0, id.indexOf(':'));
     const { epoch, seq, endpoints } = JSON.parse(data) as { epoch: number; seq: number; endpoints: Endpoint[] };
-    if (epoch === last.epoch) expect(seq).toBe(last.seq + 1);
-    else expect(epoch > last.epoch && seq === 0).toBe(true); // epochs never go down
-    last = { epoch, seq };
+    if (epoch === last.epoch && life === last.life) expect(seq).toBe(last.seq + 1);
+    else if (epoch === last.epoch) expect(seq).toBeGreaterThan(last.seq);
+    else expect(epoch > last.epoch && (seq === 0 || life !== last.life)).toBe(true); // epochs never go down
+    last = { epoch, seq, life };
     if (type === 'lease.granted' || type === 'lease.resumed') {
       expect(now === undefined).toBe(type === 'lease.granted');
       now = { state: 'held', epoch, endpoints };
-    } else if (type === 'lease.expired') now = undefined;
+    } else if (type === 'lease.moved' && now !== undefined) now.endpoints = endpoints;
+    else if (type === 'lease.expired') now = undefined;
     else if (now !== undefined && type === 'device.disconnected') now.state = 'lost';
     else if (now !== undefined && type === 'lease.grace') now.state = 'grace';
   }

@@ -111,7 +111,7 @@ await runService({
       reconciler.stop();
       reassertion.stop();
       grants.windDown();
-      await windDown({ registration, ports, tenures, limits, log });
+      await windDown({ registration, redis, ports, tenures, limits, log });
       await transfers.close();
       await events.flush();
       events.stop();
