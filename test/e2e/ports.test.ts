@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import { type CulvertEventLike, type EventReader, type Stack, startStack } from '../harness/system.ts';
 import { until } from './support.ts';
@@ -15,10 +15,7 @@ let open: WebSocket[];
 let foreign: net.Server[];
 let readers: EventReader[];
 
-beforeEach(async () => {
-  open = [];
-  foreign = [];
-  readers = [];
+beforeAll(async () => {
   stack = await startStack({
     tcpPorts: PORTS,
     env: {
@@ -32,11 +29,16 @@ beforeEach(async () => {
   });
   first = Number(JSON.parse(readFileSync(join(stack.stateDir, 'memory.json'), 'utf8')).split.listeners['tcp-listener-1'][0]);
 });
+afterAll(() => stack?.stop());
+beforeEach(() => {
+  open = [];
+  foreign = [];
+  readers = [];
+});
 afterEach(async () => {
-  for (const socket of open) socket.terminate();
+  for (const socket of open) socket.close();
   for (const reader of readers) await reader.close();
   for (const server of foreign) server.close();
-  await stack.stop();
 });
 
 type Answer = { socket: WebSocket; ports: number[] } | { status: number; retryAfter: string | undefined; code: string };
@@ -69,10 +71,13 @@ async function connect(name: string, token: string, count = 1): Promise<Answer> 
   });
 }
 
+/** Ports of the test before are cooling down: tries until there are enough. */
 async function granted(name: string, count = 1): Promise<{ socket: WebSocket; ports: number[] }> {
-  const answer = await connect(name, await stack.addDevice(name), count);
-  if (!('ports' in answer)) throw new Error(`${name}: ${JSON.stringify(answer)}`);
-  return answer;
+  const token = await stack.addDevice(name);
+  return until(`${name} is granted ${count} ports`, async () => {
+    const answer = await connect(name, token, count);
+    return 'ports' in answer ? answer : undefined;
+  });
 }
 
 async function follow(subject: string): Promise<EventReader> {
@@ -112,27 +117,27 @@ describe('public ports', () => {
   });
 
   it('are given out again only after the cool-down', async () => {
-    const events = await follow('lease.*.*');
     const gone = await granted('gone', PORTS);
+    const events = await follow('lease.*.*');
     const next = await stack.addDevice('next');
     gone.socket.close();
     let expired: CulvertEventLike;
     do expired = await events.next();
     while (expired.type !== 'lease.expired');
     expect(await connect('next', next)).toMatchObject(refusal);
-    const answer = await until('a port is free', async () => {
-      const one = await connect('next', next);
-      return 'ports' in one ? one : undefined;
-    });
-    expect(gone.ports).toContain(answer.ports[0]);
+    await until('a port is free', async () => ('ports' in (await connect('next', next)) ? true : undefined));
     // By the store's own clock.
     const grant = await events.next();
-    expect(grant).toMatchObject({ type: 'lease.granted' });
+    expect(grant).toMatchObject({ type: 'lease.granted', subject: 'next' });
     expect(timeOf(grant) - timeOf(expired)).toBeGreaterThanOrEqual(COOL_DOWN_MS);
   });
 
   it('that another program holds are passed over and reported', async () => {
     const held = [first, first + 3];
+    // Nothing of the test before is left in its grace, when a port stays bound.
+    await until('no public port is open', async () =>
+      (await metric('tcp-listener', 'culvert_public_ports_open')) === 0 ? true : undefined,
+    );
     for (const port of held) {
       const server = net.createServer().listen(port, '::');
       await new Promise((resolve, reject) => server.once('listening', resolve).once('error', reject));
@@ -143,7 +148,7 @@ describe('public ports', () => {
     const ports = devices.flatMap((device) => device.ports);
     expect(new Set(ports).size).toBe(PORTS - held.length);
     for (const port of held) expect(ports).not.toContain(port);
-    expect(await connect('late', await stack.addDevice('late'))).toMatchObject(refusal);
+    expect(await connect('later', await stack.addDevice('later'))).toMatchObject(refusal);
     expect(await metric('lease-manager', 'culvert_ports_unusable_total')).toBeGreaterThanOrEqual(held.length);
     const log = readFileSync(join(stack.stateDir, 'logs', 'lease-manager-1.log'), 'utf8');
     for (const port of held) expect(log).toMatch(new RegExp(`"ports\\.unusable"[^\\n]*\\b${port}\\b`));
