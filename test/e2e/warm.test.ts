@@ -61,8 +61,15 @@ const waiting = (): Promise<number> => metric('culvert_warm_transfers_waiting');
 const portOf = (port: number): number => agent.endpoint(port).public_port as number;
 
 async function warmedUp(): Promise<void> {
-  await until('a first visitor', async () => ((await tcpVisitor(portOf(ECHO), 'x')).data.toString() === 'x' ? true : undefined));
-  await until('warm transfers wait', async () => ((await waiting()) >= WARM ? true : undefined));
+  await until(
+    'warm transfers wait',
+    async () => {
+      if ((await waiting()) >= WARM) return true;
+      await tcpVisitor(portOf(ECHO), 'x');
+      return undefined;
+    },
+    30_000,
+  );
 }
 
 /** A visitor whose answer is the digest of what it sent: not one byte may be another's, missing or doubled. */

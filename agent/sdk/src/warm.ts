@@ -128,7 +128,7 @@ export class WarmTransfers {
       this.#onIdle(warm);
       return true;
     } catch (err) {
-      if (!signal.aborted) this.#onRefused(err);
+      if (!signal.aborted && this.#at.control === control) this.#onRefused(err); // else it was said of a former connection
       return false;
     } finally {
       this.#opening -= 1;

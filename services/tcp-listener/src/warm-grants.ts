@@ -6,7 +6,9 @@ import type { WarmBudget } from './warm-pool.ts';
 
 /** A device that is not entitled asks again after this; its next visitor makes it try by itself. */
 const NOT_NOW_RETRY_MS = 60_000;
-/** The listener's budget is used up, or the device is about to be back, or has all that it may have. */
+/** A device that is reconnecting is back by then, or in grace. */
+const RECONNECTING_RETRY_MS = 5_000;
+/** The listener's budget is used up, or the device has all that it may have. */
 const SHORTLY_RETRY_MS = 15_000;
 /** How often warm transfers are given back that nobody needs; a shorter WARM_RECENT_MS makes it faster. */
 const TRIM_MS = 1_000;
@@ -32,7 +34,7 @@ export class WarmGrants {
     const limit = this.#limitOf(device);
     if (this.#windingDown) throw new CulvertError('wind_down', undefined, { retryAfterMs: SHORTLY_RETRY_MS });
     if (device.tenure?.state !== 'held') {
-      throw new CulvertError('unavailable', 'the device has no control connection', { retryAfterMs: SHORTLY_RETRY_MS });
+      throw new CulvertError('unavailable', 'the device has no control connection', { retryAfterMs: RECONNECTING_RETRY_MS });
     }
     if (limit === 0) throw later('this device asked for no warm transfers, or none are granted here');
     if (!this.#isRecent(device)) throw later(`the device had no visitor for ${this.#limits.WARM_RECENT_MS} ms`);

@@ -114,7 +114,7 @@ describe('a warm transfer is granted', () => {
     }
     const refusal = await new WarmDevice(world).refused();
     expect(refusal.status).toBe(status);
-    expect(refusal.retryAfter).toBeGreaterThanOrEqual(10);
+    expect(refusal.retryAfter).toBeGreaterThanOrEqual(5);
   });
 
   it('not for an unknown token, and not at another listener', async () => {
