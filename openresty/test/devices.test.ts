@@ -127,6 +127,28 @@ describe('/v1/control', () => {
   });
 });
 
+describe('a device that comes while its only ingress is being started again', () => {
+  it('waits for it', async () => {
+    await startEdge();
+    const before = await instance('ws-ingress-1', 'ws-ingress');
+    expect((await control()).status).toBe(200);
+    await before.stop();
+    origins.splice(origins.indexOf(before), 1);
+    const answer = control();
+    await redis.client.multi().del('instance:ws-ingress-1').zrem('instance:index:ws-ingress', 'ws-ingress-1').exec();
+    await new Promise((done) => setTimeout(done, 300));
+    await instance('ws-ingress-1', 'ws-ingress');
+    expect((await answer).status).toBe(200);
+  });
+
+  it('is sent away with Retry-After when the time of a restart is over', async () => {
+    await startEdge();
+    const answer = await control();
+    expect(answer.status).toBe(503);
+    expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
+  });
+});
+
 describe('/v1/transfer', () => {
   it('finds a listener that was started again at another address at once, whatever was known before', async () => {
     await startEdge();

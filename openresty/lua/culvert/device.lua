@@ -5,8 +5,14 @@ local host = require('culvert.host')
 local instances = require('culvert.instances')
 local json = require('culvert.json')
 local peer = require('culvert.peer')
+local settings = require('culvert.settings')
 
 local MOST_TRIES = 4
+-- Shares of EDGE_RETRY_MS to wait before each new attempt. Eight, because nginx allows ten redirects within a request.
+local WAITS = { 0.02, 0.05, 0.08, 0.1, 0.15, 0.2, 0.2, 0.2 }
+-- Devices of one worker that wait at once; more are sent away, as ingresses would do.
+local MOST_WAITING = 256
+local waiting = 0
 
 local M = {}
 
@@ -33,6 +39,11 @@ local function pass(peers)
   peer.choose(peers)
 end
 
+local function pass_to_ingress(peers)
+  while #peers > MOST_TRIES do peers[#peers] = nil end
+  return pass(peers)
+end
+
 --- The access phase of /v1/control.
 function M.control()
   if is_visitor() then return ngx.exec('@visitor') end
@@ -42,9 +53,26 @@ function M.control()
     ngx.log(err == 'away' and ngx.INFO or ngx.WARN, 'no ingress is known: ', err)
     return M.unavailable()
   end
-  if #peers == 0 then return M.unavailable() end
-  while #peers > MOST_TRIES do peers[#peers] = nil end
-  return pass(peers)
+  if #peers == 0 then return M.control_again() end
+  return pass_to_ingress(peers)
+end
+
+--- While no ingress can be reached, most likely because the only one is being started again, devices wait for it a while: their
+--- visitors are being held no longer than that.
+function M.control_again()
+  local var = ngx.var
+  local attempt = tonumber(var.culvert_attempts)
+  while attempt < #WAITS and waiting < MOST_WAITING do
+    attempt = attempt + 1
+    var.culvert_attempts = attempt
+    waiting = waiting + 1
+    ngx.sleep(WAITS[attempt] * (0.75 + math.random() / 4) * settings.retry_ms / 1000)
+    waiting = waiting - 1
+    local peers = instances.ingresses(true)
+    if not peers then break end
+    if #peers > 0 then return pass_to_ingress(peers) end
+  end
+  return M.unavailable()
 end
 
 --- The id of the listener in a transfer's path; nil when it names none.

@@ -72,9 +72,9 @@ local function store()
 end
 
 --- Live ingresses in the order in which to try them: those that failed of late last, the others at random. An empty list
---- when there is none; nil and an error when that is not known.
-function M.ingresses()
-  local text, err = store():get(INGRESS)
+--- when there is none; nil and an error when that is not known. `anew` reads Redis whatever the age.
+function M.ingresses(anew)
+  local text, err = store():get(INGRESS, anew)
   if text == nil then return nil, err end
   local peers = {}
   for address in (text or ''):gmatch('%S+') do
