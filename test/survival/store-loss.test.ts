@@ -1,11 +1,12 @@
 import { rmSync } from 'node:fs';
-import net from 'node:net';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { client, curl, tcpVisitor, until } from '../e2e/support.ts';
+import { curl, tcpVisitor, until } from '../e2e/support.ts';
 import { type CulvertEventLike, type RunningAgent, type Stack, startStack } from '../harness/system.ts';
 import { echo, startTcpTarget, startWebTarget, type Target } from '../harness/targets.ts';
+import { statusOfHandshake } from './handshake.ts';
+import { Stayer } from './stayer.ts';
 
 const RECOVERY_MS = 3_000;
 /** What the design promises: 10 s beyond the time in which the living are heard. */
@@ -60,34 +61,6 @@ const page = async (agent: RunningAgent): Promise<string> =>
 const echoes = async (agent: RunningAgent): Promise<boolean> =>
   (await tcpVisitor(agent.endpoint(7).public_port as number, 'hi', { deadlineMs: 5_000 })).data.toString() === 'hi';
 const lively = (): RunningAgent[] => [...agents].flatMap(([name, agent]) => (name.startsWith('lively') ? [agent] : []));
-
-/** A visitor who stays: every byte comes back. */
-class Stayer {
-  readonly #socket: net.Socket;
-  #sent = 0;
-  #back = 0;
-  ended = false;
-  constructor(port: number) {
-    this.#socket = net.connect({ port, host: '127.0.0.1' });
-    this.#socket.on('data', (chunk) => {
-      this.#back += chunk.length;
-    });
-    this.#socket
-      .on('error', () => {})
-      .on('close', () => {
-        this.ended = true;
-      });
-  }
-  async exchange(): Promise<void> {
-    this.#sent += 1000;
-    this.#socket.write(Buffer.alloc(1000, 1));
-    await until('the echo of a visitor who stays', () => (this.ended || this.#back === this.#sent ? true : undefined));
-    expect(this.ended).toBe(false);
-  }
-  close(): void {
-    this.#socket.destroy();
-  }
-}
 
 /** (epoch, seq) of every device only rises, in the order of the stream. */
 function expectForward(events: CulvertEventLike[]): void {
@@ -169,19 +142,7 @@ describe.each(losses)('when the store %s', (_, lose) => {
     }
     for (let i = 0; i < IN_GRACE; i++) await agents.get(`asleep-${i}`)?.stop();
 
-    const refused = await client('curl', [
-      ...['-sS', '-o', '/dev/null', '-w', '%{http_code}', '--http1.1', '-H', 'Connection: Upgrade', '-H', 'Upgrade: websocket'],
-      ...[
-        '-H',
-        'Sec-WebSocket-Version: 13',
-        '-H',
-        'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
-        '-H',
-        'Sec-WebSocket-Protocol: culvert.v1',
-      ],
-      ...['-H', `Authorization: Bearer ${tokens.get('outcast')}`, `${stack.info.edge}/v1/control?name=outcast&ports=80`],
-    ]);
-    expect(refused.stdout).toBe('401');
+    expect(await statusOfHandshake(stack.info.edge, 'outcast', tokens.get('outcast') as string)).toBe('401');
 
     const events = await stack.storedEvents('CULVERT_EVENTS', '*.*.*');
     expectForward(events);

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { type StoreFixture, startStore } from './fixture.ts';
-import { ACTORS, DEVICES, type Step, World } from './model.ts';
+import { World } from './model.ts';
+import { ACTORS, DEVICES, type Step } from './steps.ts';
 
 let f: StoreFixture;
 beforeAll(async () => {
@@ -87,5 +88,5 @@ describe('the store under random steps of two actors that crash anywhere', () =>
       }),
       { numRuns, interruptAfterTimeLimit: numRuns * 500 },
     );
-  }, 120_000);
+  }, 600_000);
 });

@@ -1,36 +1,11 @@
-import type { DisconnectReason, Endpoint, LeaseState } from '@culvert/contracts';
+import type { Endpoint, LeaseState } from '@culvert/contracts';
 import { expect } from 'vitest';
 import { keys, type OutboxEntry } from '../src/index.ts';
 import { LISTENER, type StoreFixture, tenure } from './fixture.ts';
+import { replay } from './replay.ts';
+import { DEVICES, type Device, type Step } from './steps.ts';
 
 export const RANGE = [30_000, 30_006] as const;
-export const DEVICES = ['d0', 'd1'] as const;
-export const ACTORS = ['a', 'b'] as const;
-type Device = (typeof DEVICES)[number];
-type Actor = (typeof ACTORS)[number];
-
-/** One step of one actor. An actor that crashes between two steps is one whose next step never comes. */
-export type Step =
-  | { do: 'begin'; actor: Actor; device: Device; boot: string; mayBeHeld: boolean; stale: boolean }
-  | { do: 'reserve'; actor: Actor; device: Device; count: number; unusable: boolean }
-  | { do: 'confirm'; actor: Actor; device: Device; keep: boolean }
-  | { do: 'abandon'; actor: Actor; device: Device }
-  /** Begin, reserve and confirm without a crash. */
-  | { do: 'connect'; actor: Actor; device: Device; boot: string; count: number; keep: boolean }
-  /** `age`: 0 for the actor's newest tenure, 1 for the one before: a late one. */
-  | { do: 'release'; actor: Actor; device: Device; reason: DisconnectReason; age: number }
-  | { do: 'advance'; device: Device; overdue: 'nothing' | 'lease' | 'all' }
-  | { do: 'give up waiting'; device: Device }
-  | { do: 'revoke'; device: Device }
-  /** The store's clock is behind the epochs that it has given out. */
-  | { do: 'clock back'; device: Device }
-  | { do: 'cool down' }
-  /** To other ports; `until`: where the mover crashes. */
-  | { do: 'move'; device: Device; until: 'begun' | 'reserved' | 'moved' }
-  /** All data are gone; the living say what they hold. `silent`: the ingresses come too late. */
-  | { do: 'lose'; silent: boolean; listenersFirst: boolean }
-  /** An actor says that it holds its tenure, the newest or the one before. */
-  | { do: 'reassert'; actor: Actor; device: Device; age: number };
 
 interface ModelLease {
   state: LeaseState;
@@ -407,25 +382,4 @@ export class World {
       expect(replayed).toEqual(lease === undefined ? undefined : { state: lost, epoch: lease.epoch, endpoints: lease.endpoints });
     }
   }
-}
-
-function replay(events: OutboxEntry[]): { state: string; epoch: number; endpoints: Endpoint[] } | undefined {
-  let now: { state: string; epoch: number; endpoints: Endpoint[] } | undefined;
-  let last = { epoch: 0, seq: -1, life: '' };
-  for (const { id, type, data } of events) {
-    const life = id.slice(0, id.indexOf(':'));
-    const { epoch, seq, endpoints } = JSON.parse(data) as { epoch: number; seq: number; endpoints: Endpoint[] };
-    if (epoch === last.epoch && life === last.life) expect(seq).toBe(last.seq + 1);
-    else if (epoch === last.epoch) expect(seq).toBeGreaterThan(last.seq);
-    else expect(epoch > last.epoch && (seq === 0 || life !== last.life)).toBe(true); // epochs never go down
-    last = { epoch, seq, life };
-    if (type === 'lease.granted' || type === 'lease.resumed') {
-      expect(now === undefined).toBe(type === 'lease.granted');
-      now = { state: 'held', epoch, endpoints };
-    } else if (type === 'lease.moved' && now !== undefined) now.endpoints = endpoints;
-    else if (type === 'lease.expired') now = undefined;
-    else if (now !== undefined && type === 'device.disconnected') now.state = 'lost';
-    else if (now !== undefined && type === 'lease.grace') now.state = 'grace';
-  }
-  return now;
 }
