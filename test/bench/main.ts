@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util';
 import { bore } from './drivers/bore.ts';
 import { cRelay } from './drivers/c-relay.ts';
 import { chisel } from './drivers/chisel.ts';
-import { culvert, culvertReplicas } from './drivers/culvert.ts';
+import { culvert, culvertDirect, culvertReplicas } from './drivers/culvert.ts';
 import { direct } from './drivers/direct.ts';
 import type { Driver, Path } from './drivers/driver.ts';
 import { frpMux, frpPool } from './drivers/frp.ts';
@@ -26,7 +26,7 @@ import { enterNamespace } from './namespace.ts';
 import { machine, markdown, type Result, type Run, save } from './report.ts';
 
 const DRIVERS: readonly Driver[] = [
-  ...[culvert, culvertReplicas, relayAlone, direct, cRelay, nginxStream, nodeProxy, wsStreams, nginxHttp],
+  ...[culvert, culvertDirect, culvertReplicas, relayAlone, direct, cRelay, nginxStream, nodeProxy, wsStreams, nginxHttp],
   ...[ssh, frpMux, frpPool, rathole, chisel, wstunnel, bore],
 ];
 

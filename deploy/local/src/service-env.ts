@@ -7,8 +7,12 @@ import type { StackSettings } from './settings.ts';
 const PASSED = ['PATH', 'HOME', 'LANG', 'TZ', 'TMPDIR', 'NODE_OPTIONS', 'NODE_EXTRA_CA_CERTS'];
 
 export function baseEnv(env: Env): Record<string, string> {
+  return passed(PASSED, env);
+}
+
+function passed(names: readonly string[], env: Env = process.env): Record<string, string> {
   return Object.fromEntries(
-    PASSED.flatMap((name) => {
+    names.flatMap((name) => {
       const value = env[name];
       return value === undefined ? [] : [[name, value]];
     }),
@@ -46,7 +50,7 @@ export function serviceEnv(
     'tcp-listener': {
       CULVERT_HEARTBEAT: heartbeat,
       CULVERT_EDGE_SECRET: addresses.edgeSecret,
-      ...(process.env.CULVERT_TRANSFER_URL === undefined ? {} : { CULVERT_TRANSFER_URL: process.env.CULVERT_TRANSFER_URL }),
+      ...passed(['CULVERT_TRANSFER_URL', 'CULVERT_LISTEN_PORT']), // where the one listener of a local stack is published
       ...(addresses.ports === undefined ? {} : { CULVERT_TCP_PORTS: addresses.ports.join('-') }),
     },
     admin: {

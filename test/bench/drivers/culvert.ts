@@ -1,13 +1,16 @@
+import { freePort } from '../../harness/servers.ts';
 import { type RunningAgent, startStack } from '../../harness/system.ts';
 import { childPids } from '../processes.ts';
 import type { Driver } from './driver.ts';
 
 /** The real stack of `npm start` and one real agent a listener; visitors come by public port, or by name at the edge. */
-export const culvertWith = (name: string, listeners: number): Driver => ({
+const culvertWith = (name: string, { listeners = 1, direct = false } = {}): Driver => ({
   name,
   unavailable: async () => undefined,
   start: async (originPort) => {
-    const stack = await startStack({ env: { CULVERT_REPLICAS: `tcp-listener=${listeners}` } });
+    const port = String(await freePort());
+    const published = direct ? { CULVERT_LISTEN_PORT: port, CULVERT_TRANSFER_URL: `ws://127.0.0.1:${port}` } : {};
+    const stack = await startStack({ env: { CULVERT_REPLICAS: `tcp-listener=${listeners}`, ...published } });
     try {
       const agents: RunningAgent[] = [];
       for (let index = 1; index <= listeners; index += 1) {
@@ -44,6 +47,8 @@ export const culvertWith = (name: string, listeners: number): Driver => ({
   },
 });
 
-export const culvert = culvertWith('Culvert', 1);
+export const culvert = culvertWith('Culvert');
+/** The listener is published: agents dial their transfers there, past the edge. */
+export const culvertDirect = culvertWith('Culvert, direct transfers', { direct: true });
 /** What `CULVERT_REPLICAS` brings: two listeners, and a device on each. */
-export const culvertReplicas = culvertWith('Culvert, two listeners', 2);
+export const culvertReplicas = culvertWith('Culvert, two listeners', { listeners: 2 });
