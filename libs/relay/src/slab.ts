@@ -4,8 +4,11 @@ import { HEADROOM } from '@culvert/wire';
 export const SLAB_SIZES = [16 << 10, 64 << 10, 256 << 10] as const;
 export type SlabClass = 0 | 1 | 2;
 
-/** How many slabs of each size are kept for reuse: 8 + 4 + 8 MiB a process at most. */
-const KEPT = [512, 64, 32] as const;
+/**
+ * How many slabs of each size are kept for reuse: 8 + 8 + 16 MiB a process at most. Enough for 64 bulk transfers: what is
+ * allocated anew counts as memory pressure, and V8 answers with collections of the whole heap.
+ */
+const KEPT = [512, 128, 64] as const;
 
 const free: [Buffer[], Buffer[], Buffer[]] = [[], [], []];
 
