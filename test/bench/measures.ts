@@ -13,6 +13,9 @@ export interface Sizes {
   stalled: number;
 }
 
+/** Of one transfer: less, and it is the set-up of connections that is measured. */
+const LEAST_BYTES = 8e6;
+
 export const FULL: Sizes = {
   ...{ rounds: 5, bytes: 256e6, widths: [1, 8, 64], pings: 2_000 },
   ...{ freshMs: 2_000, besideMs: 2_000, stalled: 100 },
@@ -41,7 +44,7 @@ function addCpu(figures: Figures, row: string, path: Path, before: Map<string, n
 }
 
 async function bulk(figures: Figures, path: Path, width: number, bytes: number, letter: 'D' | 'U'): Promise<void> {
-  const each = Math.floor(bytes / width);
+  const each = Math.max(LEAST_BYTES, Math.floor(bytes / width));
   const run = letter === 'D' ? download : upload;
   const before = cpuOf(path);
   const at = performance.now();
