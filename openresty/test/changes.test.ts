@@ -135,6 +135,25 @@ describe('a listener that refuses connections', () => {
     await back.stop();
   });
 
+  it('is tried again with what was sent into a kept connection just as it closed, unless it must not be sent twice', async () => {
+    await start({ EDGE_RETRY_MS: 20_000 }, 1);
+    let asked = 0;
+    const leaving = await Origin.start((req, res) => {
+      asked += 1;
+      if (asked === 1) return void res.end('first');
+      leaving.server.close(); // its port first, then the connections, as a listener that winds down
+      setTimeout(() => req.socket.destroy(), 50);
+    });
+    const port = leaving.port;
+    await redis.route('leaving', { address: leaving.address });
+    expect((await edge.ask({ host: `leaving.${DOMAIN}` })).body).toBe('first');
+    const second = edge.ask({ host: `leaving.${DOMAIN}` });
+    await until('it was refused', () => edge.errorLog().includes('Connection refused'));
+    const back = await Origin.start((_req, res) => res.end('second'), port);
+    expect(await second).toMatchObject({ status: 200, body: 'second' });
+    await back.stop();
+  });
+
   it('is followed to where its devices have moved, although the cached route is young', async () => {
     await start({ ...LONG_AGE, EDGE_RETRY_MS: 5000 });
     await redis.route('moving', { address: origin.address });

@@ -78,11 +78,11 @@ function M.serve()
   var.culvert_replayable = take_small_body()
 end
 
+--- Whether the last attempt sent any of the request. Those before it do not count: nginx goes on to another attempt only with
+--- what may be sent twice, when a connection that had idled turned out to be closed.
 local function sent_anything()
-  for bytes in (ngx.var.upstream_bytes_sent or ''):gmatch('%d+') do
-    if tonumber(bytes) > 0 then return true end
-  end
-  return false
+  local bytes = (ngx.var.upstream_bytes_sent or ''):match('(%d+)%s*$')
+  return bytes ~= nil and tonumber(bytes) > 0
 end
 
 --- The access phase after nginx could not get an answer (502, 504).
