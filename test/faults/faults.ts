@@ -1,15 +1,8 @@
 import type { StackInfo } from '../harness/system.ts';
+import type { Fault } from './fault.ts';
 import { ROLLING } from './rolling.ts';
 import type { Seen } from './tally.ts';
 import { eventually, type World } from './world.ts';
-
-export interface Fault {
-  name: string;
-  /** Does the damage; resolves when it is over, which is when things may begin to mend. */
-  inject(world: World): Promise<void>;
-  /** What visitors must not have seen, one sentence each. */
-  judge(seen: Seen): string[];
-}
 
 /** Which process it befalls, chosen when it does. */
 type Choice = (world: World) => Promise<(info: StackInfo) => number>;

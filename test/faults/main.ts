@@ -19,6 +19,7 @@ try {
     (row) => {
       rows.push(row);
       console.log(`${isWell(row) ? 'ok  ' : 'FAIL'} ${row.fault}`);
+      for (const text of [...row.broken, ...row.eventFaults, ...row.leaks]) console.log(`     ${text}`);
     },
     pattern === undefined ? undefined : new RegExp(pattern),
   );

@@ -1,4 +1,4 @@
-import type { Fault } from './faults.ts';
+import type { Fault } from './fault.ts';
 import { eventually, type World } from './world.ts';
 
 const START_MS = 30_000;

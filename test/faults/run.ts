@@ -1,4 +1,5 @@
-import { FAULTS, type Fault } from './faults.ts';
+import type { Fault } from './fault.ts';
+import { FAULTS } from './faults.ts';
 import type { Profile } from './profile.ts';
 import { type Seen, sumUp } from './tally.ts';
 import { World } from './world.ts';
