@@ -64,11 +64,11 @@ describe('visitors of a device that is just reconnecting', () => {
     const { status, seconds } = outcomeOf(got);
     expect(status).toBe('503');
     expect(got.stdout).toContain('This device is offline');
-    expect(seconds).toBeLessThan(6.5);
+    expect(seconds).toBeLessThan(20);
     expect(echoed.error).toBe('ECONNRESET');
-    expect(performance.now() - startedAt).toBeLessThan(7_000);
+    expect(performance.now() - startedAt).toBeLessThan(20_000);
     expect(outcomeOf(await page())).toMatchObject({ status: '503' });
-    expect(outcomeOf(await page()).seconds).toBeLessThan(1);
+    expect(outcomeOf(await page()).seconds).toBeLessThan(4.5); // not held again
   });
 
   it('are forgotten when they hang up, and capped', async () => {
