@@ -25,6 +25,12 @@ export async function eventually(what: string, probe: () => Promise<true | strin
   }
 }
 
+/** The public port of a tcp endpoint as the agent was told last: it moves when its listener is gone for long. */
+function portOf(agent: RunningAgent, port: number): number {
+  const told = agent.events.findLast((one) => one.event === 'ready' || (one.event === 'endpoint' && one.port === port));
+  return told?.event === 'endpoint' ? (told.public_port as number) : (agent.endpoint(port).public_port as number);
+}
+
 /** A whole stack with two of each service, real agents, and visitors that never rest. */
 export class World {
   readonly profile: Profile;
@@ -79,8 +85,8 @@ export class World {
           device: agent.ready.name as string,
           edge: this.stack.info.edge,
           host: url.host,
-          echo: () => agent.endpoint(7).public_port as number,
-          bulk: () => agent.endpoint(9).public_port as number,
+          echo: () => portOf(agent, 7),
+          bulk: () => portOf(agent, 9),
         },
         this.tally,
       );

@@ -8,7 +8,7 @@ const POLL_MS = 50;
 /** A name that was not moved to another listener by then stays with us. */
 const MOVING_MS = 10_000;
 /** From the last accept of the edge to the exit, at most: with the restart it fits into EDGE_RETRY_MS. */
-const LAST_MS = 1_500;
+const LAST_MS = 1_000;
 
 /**
  * Leaves the set and accepts nobody any more at tcp endpoints. The edge is still served, since names that cannot be moved to
