@@ -73,7 +73,7 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
     publish: ['$JS.API.INFO', '$JS.API.STREAM.NAMES', '$JS.API.STREAM.LIST', ...[EVENTS_STREAM, CONN_STREAM].flatMap(readStream)],
     // `*.*.alice` is all about one device; the deny list keeps commands out of it. NATS filters a wildcard subscription by
     // those denials only that lie within it, so they have three tokens too.
-    subscribe: { allow: [REPLIES, '*.*.*'], deny: ['cmd.*.*', '$JS.*.*', '$SRV.*.*'] },
+    subscribe: { allow: [REPLIES, '*.*.*'], deny: ['cmd.*.*', '_INBOX_SERVICES.*.*', '$JS.*.*', '$SRV.*.*'] },
   },
   operator: { publish: ['>'], subscribe: ['>'] },
 };
