@@ -23,7 +23,7 @@ import { wsStreams } from './drivers/ws-streams.ts';
 import { wstunnel } from './drivers/wstunnel.ts';
 import { FULL, measure, QUICK } from './measures.ts';
 import { enterNamespace } from './namespace.ts';
-import { machine, markdown, type Result, type Run, save } from './report.ts';
+import { machine, markdown, type Result, type Run, save, short } from './report.ts';
 
 const DRIVERS: readonly Driver[] = [
   ...[culvert, culvertDirect, culvertReplicas, relayAlone, direct, cRelay, nginxStream, nodeProxy, wsStreams, nginxHttp],
@@ -69,8 +69,8 @@ try {
   origin.disconnect();
 }
 const run: Run = { at: new Date().toISOString(), machine: machine(), rounds: sizes.rounds, bytes: sizes.bytes, results };
-if (!values.quick) await save(run, new URL('../../bench/', import.meta.url));
-console.log(markdown(run));
+if (!values.quick) await save(run, new URL('../../bench/', import.meta.url), values.only === undefined);
+console.log(`${markdown(run)}\n${short(run)}`);
 
 function choose(only: string | undefined): readonly Driver[] {
   if (only === undefined) return DRIVERS;

@@ -1,3 +1,4 @@
+import { fork } from 'node:child_process';
 import type { Path } from './drivers/driver.ts';
 import { cpuSeconds, median, percentile, residentMib } from './figures.ts';
 import { download, freshVisitor, freshVisitors, pingPong, requests, stalledVisitors, upload } from './visitor.ts';
@@ -82,15 +83,13 @@ async function small(figures: Figures, path: Path, sizes: Sizes): Promise<void> 
   figures['bulk beside round trips, of bulk alone'] = shared / solo;
 }
 
-/** MB/s of one endless download, over a window. */
+/** MB/s of one endless download, over a window; in another process, so that it does not delay our own round trips. */
 async function flood(port: number, ms: number): Promise<number> {
-  const at = performance.now();
-  let bytes = 0;
-  await download(port, 1e12, (count) => {
-    bytes += count;
-    return performance.now() - at < ms;
+  const child = fork(new URL('./flood.ts', import.meta.url), [String(port), String(ms)], { execArgv: [] });
+  return new Promise((resolve, reject) => {
+    child.once('message', (mbps) => resolve(mbps as number));
+    child.once('exit', (code) => reject(new Error(`the flood of port ${port} exited with ${code}`)));
   });
-  return bytes / 1e3 / (performance.now() - at);
 }
 
 async function newVisitors(figures: Figures, path: Path, sizes: Sizes): Promise<void> {

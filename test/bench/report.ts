@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { cpus, release } from 'node:os';
 import { median } from './figures.ts';
 import type { Figures } from './measures.ts';
@@ -41,12 +41,42 @@ function rowsOf(run: Run): { key: string; cells: (number | undefined)[] }[] {
   return keys.map((key) => ({ key, cells: all.map((figures) => figures[key]) }));
 }
 
-/** The table of the README. */
+/** Columns of the short table: a heading, and the figures it shows, with a slash between. */
+const SHORT: readonly [string, ...string[]][] = [
+  ['1 transfer, MB/s, D / U', '1 D: MB/s', '1 U: MB/s'],
+  ['64 transfers', '64 D: MB/s', '64 U: MB/s'],
+  ['CPU-s/GB, 1 transfer', '1 D: CPU-s/GB', '1 U: CPU-s/GB'],
+  ['64 transfers', '64 D: CPU-s/GB', '64 U: CPU-s/GB'],
+  ['200 B round trip, p50 / p99 us', '200 B round trip, alone: p50 us', '200 B round trip, alone: p99 us'],
+  ['beside bulk', '200 B round trip, beside bulk: p50 us', '200 B round trip, beside bulk: p99 us'],
+  ['new visitors/s', 'new visitors a second, 32 at a time'],
+  ['first byte, p50 us', 'new visitor to answer: p50 us'],
+  ['HTTP requests/s', 'HTTP requests a second, 32 kept connections'],
+];
+
+const versions = (run: Run): string =>
+  run.results.map(({ name, version, unavailable }) => `${name}: ${unavailable ?? version}`).join('; ');
+
+/** The table of the docs: a row for each alternative. */
+export function short(run: Run): string {
+  const rows = run.results
+    .filter(({ rounds }) => rounds.length > 0)
+    .map((result) => {
+      const figures = medians(result);
+      const cells = SHORT.map(([, ...keys]) =>
+        keys.some((key) => key in figures) ? keys.map((key) => show(figures[key])).join(' / ') : '–',
+      );
+      return `| ${result.name} | ${cells.join(' | ')} |`;
+    });
+  const head = `| | ${SHORT.map(([name]) => name).join(' | ')} |\n| --- |${' ---: |'.repeat(SHORT.length)}`;
+  return `${head}\n${rows.join('\n')}\n\n${run.at.slice(0, 10)}, ${run.machine}; medians of ${run.rounds} interleaved rounds. ${versions(run)}.`;
+}
+
+/** All figures, a row for each. */
 export function markdown(run: Run): string {
   const head = `| | ${run.results.map(({ name }) => name).join(' | ')} |\n| --- |${' ---: |'.repeat(run.results.length)}`;
   const rows = rowsOf(run).map(({ key, cells }) => `| ${key} | ${cells.map(show).join(' | ')} |`);
-  const versions = run.results.map(({ name, version, unavailable }) => `${name}: ${unavailable ?? version}`).join('; ');
-  return `${head}\n${rows.join('\n')}\n\n${versions}.\n${run.machine}; medians of ${run.rounds} interleaved rounds of ${run.bytes / 1e6} MB.\n`;
+  return `${head}\n${rows.join('\n')}\n\n${versions(run)}.\n${run.machine}; medians of ${run.rounds} interleaved rounds of ${run.bytes / 1e6} MB.\n`;
 }
 
 const escapeHtml = (text: string): string => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
@@ -69,9 +99,18 @@ figure{margin:0}svg text{font-size:12px;fill:currentColor}rect{fill:#3b7dd8}g:fi
     .join('\n')}</main></html>`;
 }
 
-/** Writes bench/results.json and bench/report.html. */
-export async function save(run: Run, dir: URL): Promise<void> {
+const PAGE = new URL('../../docs/PERFORMANCE.md', import.meta.url);
+
+/** Writes bench/results.json and bench/report.html; a run of everything also goes into docs/PERFORMANCE.md. */
+export async function save(run: Run, dir: URL, everything: boolean): Promise<void> {
   await mkdir(dir, { recursive: true });
   await writeFile(new URL('results.json', dir), `${JSON.stringify(run, null, 1)}\n`);
   await writeFile(new URL('report.html', dir), html(run));
+  if (!everything) return;
+  const page = await readFile(PAGE, 'utf8');
+  const between = /(<!-- last run -->\n)[\s\S]*?(<!-- end of last run -->)/;
+  await writeFile(
+    PAGE,
+    page.replace(between, (_, start: string, end: string) => `${start}${short(run)}\n${end}`),
+  );
 }

@@ -1,5 +1,14 @@
 import net from 'node:net';
 
+/** A visitor to whom nothing comes for so long ends the benchmark, with a word that says so. */
+const SILENT_MS = 60_000;
+
+function visit(port: number, options: Partial<net.NetConnectOpts> = {}): net.Socket {
+  const socket = net.connect({ host: '127.0.0.1', port, noDelay: true, ...options } as net.NetConnectOpts);
+  socket.setTimeout(SILENT_MS, () => socket.destroy(new Error(`nothing came from port ${port} for ${SILENT_MS / 1000} s`)));
+  return socket;
+}
+
 /**
  * One visitor that fetches `bytes`; resolves with the bytes received. Reads into one reused buffer.
  *
@@ -9,10 +18,7 @@ export function download(port: number, bytes: number, onRead: (count: number) =>
   return new Promise((resolve, reject) => {
     let got = 0;
     const buffer = Buffer.allocUnsafe(1 << 18);
-    const socket = net.connect({
-      host: '127.0.0.1',
-      port,
-      noDelay: true,
+    const socket = visit(port, {
       onread: {
         buffer,
         callback: (read) => {
@@ -32,7 +38,7 @@ const BLOCK = Buffer.alloc(1 << 18, 'visitor ');
 /** One visitor that sends `bytes`; resolves with `bytes` once the local target says that it has exactly them. */
 export function upload(port: number, bytes: number): Promise<number> {
   return new Promise((resolve, reject) => {
-    const socket = net.connect({ host: '127.0.0.1', port, noDelay: true });
+    const socket = visit(port);
     let answer = '';
     let left = bytes;
     const more = (): void => {
@@ -61,7 +67,7 @@ const REQUEST = Buffer.alloc(200, 'q');
 export function pingPong(port: number, rounds: number): Promise<number[]> {
   return new Promise((resolve, reject) => {
     const times: number[] = [];
-    const socket = net.connect({ host: '127.0.0.1', port, noDelay: true });
+    const socket = visit(port);
     let got = 0;
     let at = 0;
     const ask = (): void => {
@@ -88,7 +94,7 @@ export function freshVisitor(port: number): Promise<number> {
     const at = performance.now();
     let got = 0;
     let time = 0;
-    const socket = net.connect({ host: '127.0.0.1', port, noDelay: true });
+    const socket = visit(port);
     socket.write('E\n');
     socket.write(REQUEST);
     socket.on('error', reject);
@@ -133,7 +139,7 @@ export async function requests(
 function requestLane(port: number, host: string, until: number, times: number[]): Promise<void> {
   const request = `GET /bench HTTP/1.1\r\nHost: ${host}\r\nUser-Agent: bench\r\n\r\n`;
   return new Promise((resolve, reject) => {
-    const socket = net.connect({ host: '127.0.0.1', port, noDelay: true });
+    const socket = visit(port);
     let text = '';
     let at = 0;
     const ask = (): void => {

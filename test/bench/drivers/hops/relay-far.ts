@@ -12,6 +12,9 @@ async function serve(id: string, port: number): Promise<void> {
   await transfer.splice(local);
 }
 
-process.on('message', ({ id, port }: { id: string; port: number }) => void serve(id, port).catch(() => {}));
+process.on(
+  'message',
+  ({ id, port }: { id: string; port: number }) => void serve(id, port).catch((error) => console.error(`relay-far: ${error}`)),
+);
 process.on('disconnect', () => process.exit(0));
 process.send?.({ port: target });
