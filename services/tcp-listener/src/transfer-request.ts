@@ -51,6 +51,8 @@ class TransferRequest implements TenureWatcher {
   #boundEpoch = -1;
   /** Whether any dial reached the device. */
   #dialled = false;
+  /** Whether the newest one did. */
+  #reached = false;
   #attempt = 0;
   #holdTimer: NodeJS.Timeout | undefined;
   #dialTimer: NodeJS.Timeout | undefined;
@@ -81,9 +83,11 @@ class TransferRequest implements TenureWatcher {
       this.#forgetIds();
       this.#held = true;
     }
+    const isNewer = tenure.epoch !== this.#boundEpoch;
     this.#boundEpoch = tenure.epoch;
     if (tenure.state === 'reconnecting') this.#holdBack();
-    else if (this.#held) void this.#dial(tenure);
+    // A dial on its way to the former ingress may find the device gone from there, and no other bind would follow.
+    else if (this.#held || (isNewer && !this.#reached)) void this.#dial(tenure);
     // else: the same agent on a newer control connection; what was dialled goes on.
   }
 
@@ -97,6 +101,7 @@ class TransferRequest implements TenureWatcher {
     const { bus, id: listener, limits, rendezvous } = this.#deps;
     const { port, visitor } = this.#wanted;
     this.#held = false;
+    this.#reached = false;
     clearTimeout(this.#holdTimer);
     this.#holdTimer = undefined;
     const until = this.#wanted.until ?? performance.now() + limits.DIAL_MS;
@@ -118,7 +123,10 @@ class TransferRequest implements TenureWatcher {
         (reply) => (reply.ok ? 'ok' : reply.code),
         (error: unknown) => (error instanceof CulvertError ? error.code : 'internal'),
       );
-      if (code === 'ok') this.#dialled = true;
+      if (code === 'ok') {
+        this.#dialled = true;
+        if (attempt === this.#attempt) this.#reached = true;
+      }
       if (this.#done || attempt !== this.#attempt || code === 'ok') return;
       if (code === 'internal' || code === 'bad_request') return this.#fail('internal');
       // The ingress does not have the device any more: a newer bind will say where it is, if anywhere.

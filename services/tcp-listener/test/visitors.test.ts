@@ -257,6 +257,25 @@ describe('a visitor of a device that is reconnecting', () => {
     expect(visitor.text()).toContain('Culvert-Outcome: device_offline');
   });
 
+  it('is dialled again when the device has moved before its former ingress could say so', async () => {
+    const tenure = await world.bound(named());
+    const former = Promise.withResolvers<{ ok: false; code: string; message: string }>();
+    let asked = 0;
+    world.dialReply = (dial) => {
+      if (dial.epoch !== tenure.epoch) return { ok: true };
+      asked += 1;
+      return former.promise;
+    };
+    world.echo();
+    const visitor = new Visitor(tenure.http);
+    visitor.socket.write('moved');
+    await eventually('the first dial', () => asked === 1);
+    await world.bind({ ...tenure, epoch: world.nextEpoch(), mode: 'carry' });
+    former.resolve({ ok: false, code: 'lease_lost', message: 'not here' });
+    await eventually('the echo', () => visitor.text() === 'moved');
+    visitor.socket.destroy();
+  });
+
   it('is held as well when only its ingress knows yet that the device is lost', async () => {
     const tenure = await world.bound(named());
     world.dialReply = () => ({ ok: false, code: 'lease_lost', message: 'not here' });

@@ -25,7 +25,7 @@ export class World {
   readonly events: CulvertEvent[] = [];
   /** What the device does when it is dialled; by default it answers nothing. */
   onDial: (dial: Dial) => void = () => {};
-  dialReply: (dial: Dial) => CommandReply<'ingress.dial'> = () => ({ ok: true });
+  dialReply: (dial: Dial) => CommandReply<'ingress.dial'> | Promise<CommandReply<'ingress.dial'>> = () => ({ ok: true });
   leases: ListReply['leases'] = [];
   at = { host: '127.0.0.1', port: 0 };
   #epoch = 1000;
@@ -46,8 +46,8 @@ export class World {
       'lease.reassert': () => ({ ok: true, store: 'x', lost: [] }),
     });
     await bus.serveInstance(INGRESS, {
-      'ingress.dial': (dial) => {
-        const reply = world.dialReply(dial);
+      'ingress.dial': async (dial) => {
+        const reply = await world.dialReply(dial);
         if (reply.ok) {
           world.dials.push(dial);
           world.onDial(dial);
