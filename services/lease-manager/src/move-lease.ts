@@ -53,9 +53,10 @@ export async function moveLease(
       const moved = await store.leases.move(device, { reservation, epoch, listener, endpoints, routeHost, reason });
       if (moved !== 'ok') throw new CulvertError('unavailable', `the move was overtaken: ${moved}`);
       log.info({ event: 'lease.moved', device, epoch, listener, previous_listener: lease.listener, reason });
-      // To both what stands now: it may have changed since the bind, and the former one, if it lives, lets go.
+      // To both what stands now: it may have changed since the bind, and the former one, if it lives, lets go. Not at once: an
+      // edge may use the former route for ROUTE_AGE_MS more, and whoever comes by it is to be served.
       tellers.tell(device, listener, epoch);
-      tellers.tell(device, lease.listener, epoch);
+      setTimeout(() => tellers.tell(device, lease.listener, epoch), deps.limits.ROUTE_AGE_MS).unref();
       if (lease.state === 'held') void tellDevice({ ...lease, listener, endpoints }, deps);
       return true;
     }
