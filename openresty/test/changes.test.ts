@@ -82,7 +82,7 @@ describe('without Redis', () => {
     await redis.route('known', { address: origin.address });
     expect(await status('known')).toBe(200);
     // The announcement of the route may come behind the first request, and drops what that one has brought: let it come.
-    await new Promise((done) => setTimeout(done, 300));
+    await new Promise((done) => setTimeout(done, 800));
     expect(await status('known')).toBe(200);
     await redis.kill();
     await until('it is known to be away', async () => (await edge.health()).redis === 'away');
@@ -100,7 +100,7 @@ describe('without Redis', () => {
     await start({ ROUTE_AGE_MS: 100, ROUTE_STALE_MS: 1000 });
     await redis.route('old', { address: origin.address });
     expect(await status('old')).toBe(200);
-    await new Promise((done) => setTimeout(done, 300));
+    await new Promise((done) => setTimeout(done, 800));
     expect(await status('old')).toBe(200);
     await redis.kill();
     await until('it is too old', async () => (await status('old')) === 503);
