@@ -74,11 +74,20 @@ export function bytesTaken(socket: net.Socket): number {
   return (handle?.bytesWritten ?? 0) - (handle?.writeQueueSize ?? 0);
 }
 
-/** Ends a socket so that its peer sees a reset, not an orderly end. Sockets that are no plain TCP are destroyed. */
+/**
+ * Ends a socket so that its peer sees a reset, not an orderly end. Sockets that are no plain TCP are destroyed.
+ *
+ * While FIN is being sent, libuv refuses a reset, and Node then loses the handle: no 'close', and a descriptor that stays open
+ * for ever. So that is waited for: it takes one turn, since nothing is left to be written.
+ */
 export function reset(socket: net.Socket): void {
   if (socket.destroyed) return;
   if ('encrypted' in socket || !(socket instanceof net.Socket)) {
     (socket as net.Socket).destroy();
+    return;
+  }
+  if (socket.writableEnded && !socket.writableFinished && socket.writableLength === 0) {
+    socket.once('finish', () => reset(socket));
     return;
   }
   try {
