@@ -118,7 +118,7 @@ export const LIMITS = {
     1024 * KIB,
     'largest read of one direction of a transfer; at most one is unflushed',
   ),
-  TURN_BYTES: bytes(256 * KIB, 64 * KIB, 64 * 1024 * KIB, 'bytes one transfer may move in an event-loop turn while others wait'),
+  TURN_BYTES: bytes(128 * KIB, 64 * KIB, 64 * 1024 * KIB, 'bytes one transfer may move in an event-loop turn while others wait'),
   // Warm transfers
   WARM_PER_DEVICE: count(16, 0, 64, 'warm transfers waiting per device'),
   WARM_PER_LISTENER: count(1024, 0, 20_000, 'warm transfers waiting per listener'),

@@ -10,6 +10,10 @@ const SHARED_MS = 50;
 let lastOwner: object | undefined;
 let changedAt = Number.NEGATIVE_INFINITY;
 
+/** The same for reads that bring little: they belong to somebody who waits for an answer. */
+let smallOwner: object | undefined;
+let smallAt = Number.NEGATIVE_INFINITY;
+
 export interface ReaderOptions {
   /** Whose reads these are: both readers of a transfer have the same. */
   owner: object;
@@ -49,6 +53,8 @@ export class Reader {
   #rest: { bytes: Buffer; from: number; to: number } | undefined;
   #slab: Buffer | undefined;
   #size: SlabClass = 0;
+  /** Bytes that the present read may bring. */
+  #room = 0;
   #wanted: SlabClass = 0;
   #smallReads = 0;
   #turn = 0;
@@ -157,12 +163,15 @@ export class Reader {
   // Plain sockets: straight from the handle into the slab.
 
   readonly #buffer = (): Uint8Array | null => {
-    const busy = this.#slab !== undefined && (this.#wanted === this.#size || !this.#open());
-    if (busy) return null;
-    if (this.#slab !== undefined) giveSlab(this.#slab);
-    this.#size = this.#wanted;
-    this.#slab = takeSlab(this.#size);
-    return this.#slab.subarray(HEADROOM, HEADROOM + this.#limit());
+    if (this.#slab !== undefined && !this.#open()) return null;
+    const room = Math.min(SLAB_SIZES[this.#wanted], this.#most());
+    if (this.#slab === undefined || this.#wanted !== this.#size) {
+      if (this.#slab !== undefined) giveSlab(this.#slab);
+      this.#size = this.#wanted;
+      this.#slab = takeSlab(this.#size);
+    } else if (room === this.#room) return null;
+    this.#room = room;
+    return this.#slab.subarray(HEADROOM, HEADROOM + room);
   };
 
   readonly #onRead = (count: number): boolean => {
@@ -175,18 +184,25 @@ export class Reader {
     return this.#reading;
   };
 
-  #limit(): number {
-    return Math.min(SLAB_SIZES[this.#size], this.#options.maxRead);
+  /** Beside somebody's small requests, one read is at most the share of a turn; among bulk transfers, it may be large. */
+  #most(): number {
+    const { owner, maxRead, turnBytes } = this.#options;
+    const beside = owner !== smallOwner && performance.now() - smallAt <= SHARED_MS;
+    return beside ? Math.min(maxRead, turnBytes) : maxRead;
   }
 
   /** Grows after a full read, shrinks after four small ones, and yields when its share of the turn is used up. */
   #measure(count: number): void {
-    const { owner, turnBytes, maxRead } = this.#options;
+    const { owner, turnBytes } = this.#options;
     if (owner !== lastOwner) {
       lastOwner = owner;
       changedAt = performance.now();
     }
-    if (count < this.#limit()) {
+    if (count < this.#room) {
+      if (count < SLAB_SIZES[0]) {
+        smallOwner = owner;
+        smallAt = performance.now();
+      }
       this.#turn = 0; // a short read ends libuv's loop: others are served before the next one
       if (this.#size > 0 && count < SLAB_SIZES[this.#size] >> 3 && ++this.#smallReads > 3) {
         this.#smallReads = 0;
@@ -195,7 +211,7 @@ export class Reader {
       return;
     }
     this.#smallReads = 0;
-    if (this.#size < 2 && SLAB_SIZES[this.#size] < maxRead) this.#wanted = (this.#size + 1) as SlabClass;
+    if (this.#size < 2 && SLAB_SIZES[this.#size] < this.#most()) this.#wanted = (this.#size + 1) as SlabClass;
     this.#turn += count;
     if (this.#turn < turnBytes) return;
     this.#turn = 0;
