@@ -124,6 +124,20 @@ export const LIMITS = {
   WARM_PER_LISTENER: count(1024, 0, 20_000, 'warm transfers waiting per listener'),
   WARM_RECENT_MS: ms(5 * MINUTE, 100, 24 * HOUR, 'a device visited this recently may keep warm transfers'),
   WARM_ACCEPT_MS: ms(2 * SECOND, 50, 10 * SECOND, 'from `assign` to `accepted`; afterwards the visitor is dialled classically'),
+  // Inline transfers
+  INLINE_PER_DEVICE: count(16, 0, 64, 'inline transfers granted to a device; 0 grants none'),
+  INLINE_PER_INGRESS: count(
+    1024,
+    0,
+    20_000,
+    'inline transfers open at once in one ws-ingress; beyond it a visitor is refused as busy',
+  ),
+  INLINE_WINDOW_BYTES: bytes(
+    64 * KIB,
+    KIB,
+    1024 * KIB,
+    'bytes of one inline transfer that ws-ingress, or our agent, holds unread; times INLINE_PER_DEVICE it bounds the memory of a device',
+  ),
   // Bus
   COMMAND_MS: ms(5 * SECOND, 100, MINUTE, 'reply to a command'),
   ACQUIRE_MS: ms(

@@ -12,6 +12,11 @@ export const HEARTBEAT_MAX_MS = 240_000;
 /** Heartbeats of different devices are spread by this share, so that they never march in step. */
 export const HEARTBEAT_SPREAD = 0.1;
 
+/** Most bytes in one inline message, either way: a short turn, so that heartbeats and other transfers need not wait long. */
+export const INLINE_DATA_MAX = 16_384;
+/** Most unspent credit of one direction of an inline transfer, in bytes. */
+export const INLINE_CREDIT_MAX = 1_048_576;
+
 export const SCHEMES = ['http', 'https', 'tcp'] as const;
 export type Scheme = (typeof SCHEMES)[number];
 

@@ -113,6 +113,8 @@ export const REQUEST_CASES: { name: string; request: string }[] = [
   { name: 'broken percent-encoding', request: request('/v1/control?name=%E0%A4&ports=80') },
   { name: 'name given twice', request: request('/v1/control?name=alice&name=bob&ports=80') },
   { name: 'warm over 64', request: request(`${CONTROL}&warm=65`) },
+  { name: 'inline transfers', request: request(`${CONTROL}&transfers=4&inline=4`) },
+  { name: 'inline over 64', request: request(`${CONTROL}&inline=65`) },
   { name: 'max_frame under 125', request: request(`${CONTROL}&max_frame=124`) },
   { name: 'max_frame over 1 MiB', request: request(`${CONTROL}&max_frame=1048577`) },
   { name: 'transfers 0', request: request(`${CONTROL}&transfers=0`) },
@@ -184,6 +186,10 @@ export const MESSAGE_CASES: { name: string; text: string }[] = [
       transfer_key: 'Zk3vQ1x9T0aBZk3vQ1x9T0aB',
     }),
   },
+  {
+    name: 'ready with inline transfers',
+    text: json({ type: 'ready', epoch: 7, heartbeat_ms: 30_000, grace_ms: 3_600_000, resumed: false, inline: 4 }),
+  },
   { name: 'ready without resumed', text: json({ type: 'ready', epoch: 7, heartbeat_ms: 30_000, grace_ms: 3_600_000 }) },
   {
     name: 'ready with a number as text',
@@ -201,6 +207,9 @@ export const MESSAGE_CASES: { name: string; text: string }[] = [
   },
   { name: 'dial with port 0', text: json({ type: 'dial', id: 'a', port: 0, path: '/v1/transfer/l/a', visitor: '' }) },
   { name: 'dial with a path that is none', text: json({ type: 'dial', id: 'a', port: 22, path: 'http://x/', visitor: '' }) },
+  { name: 'open', text: json({ type: 'open', channel: 0, path: '/v1/transfer/tcp-listener-1/kq3rB0mZ8x1Y', credit: 2048 }) },
+  { name: 'open without credit', text: json({ type: 'open', channel: 0, path: '/v1/transfer/tcp-listener-1/a', credit: 0 }) },
+  { name: 'open with too much credit', text: json({ type: 'open', channel: 0, path: '/v1/transfer/l/a', credit: 1_048_577 }) },
   { name: 'refused', text: json({ type: 'refused', id: 'a', code: 'local_refused' }) },
   { name: 'refused with a code that is none', text: json({ type: 'refused', id: 'a', code: 'sorry' }) },
   { name: 'wind_down', text: json({ type: 'wind_down', reconnect_ms: 5000 }) },
@@ -224,6 +233,125 @@ export const MESSAGE_CASES: { name: string; text: string }[] = [
   { name: 'spaces and escapes', text: ' { "type" : "idle" , "id" : "\\u0061" } ' },
   { name: '1024 bytes', text: json({ type: 'x', pad: 'a'.repeat(1003) }) },
   { name: '1025 bytes', text: json({ type: 'x', pad: 'a'.repeat(1004) }) },
+];
+
+export interface InlineCase {
+  name: string;
+  role: 'device' | 'server';
+  channels: number;
+  steps: InlineStep[];
+}
+export type InlineStep =
+  /** `open` is sent by a device, or has come to a server. */
+  | { open: number; credit: number }
+  /** The payload of a binary message has come. */
+  | { receive: string }
+  /** As much of `bytes` (all 61) as may be sent in one message. */
+  | { send: number; bytes: number }
+  | { grant: number; bytes: number }
+  | { end: number }
+  | { close: number; code: number };
+
+export const INLINE_CASES: InlineCase[] = [
+  {
+    name: 'a device: opened, bytes both ways, both ENDs, closed by the server, free again',
+    role: 'device',
+    channels: 2,
+    steps: [
+      { open: 0, credit: 8 },
+      { send: 0, bytes: 3 },
+      { receive: '0000 02 00000005' },
+      { receive: '0000 00 68656c6c6f' },
+      { send: 0, bytes: 9 },
+      { send: 0, bytes: 4 },
+      { grant: 0, bytes: 5 },
+      { receive: '0000 01' },
+      { end: 0 },
+      { receive: '0000 03 03e8' },
+      { close: 0, code: 1000 },
+      { open: 0, credit: 1 },
+    ],
+  },
+  {
+    name: 'a server: what the device may be sent, and how it is reset',
+    role: 'server',
+    channels: 2,
+    steps: [
+      { open: 1, credit: 4 },
+      { grant: 1, bytes: 65_536 },
+      { send: 1, bytes: 4 },
+      { receive: '0001 00 61*16384' },
+      { close: 1, code: 4430 },
+      { receive: '0001 00 61' },
+      { receive: '0001 02 00000004' },
+      { receive: '0001 03 114e' },
+      { receive: '0001 00 61' },
+    ],
+  },
+  {
+    name: 'a channel that has no credit may still END and CLOSE',
+    role: 'device',
+    channels: 1,
+    steps: [{ open: 0, credit: 1 }, { end: 0 }, { close: 0, code: 4420 }, { receive: '0000 03 1144' }],
+  },
+  { name: 'data beyond the credit', role: 'device', channels: 1, steps: [{ open: 0, credit: 2 }, { receive: '0000 00 616161' }] },
+  {
+    name: 'credit counts what has come before',
+    role: 'device',
+    channels: 1,
+    steps: [{ open: 0, credit: 2 }, { receive: '0000 00 6161' }, { grant: 0, bytes: 1 }, { receive: '0000 00 6161' }],
+  },
+  {
+    name: 'data after END',
+    role: 'server',
+    channels: 1,
+    steps: [{ open: 0, credit: 2 }, { grant: 0, bytes: 9 }, { receive: '0000 01' }, { receive: '0000 00 61' }],
+  },
+  {
+    name: 'END twice',
+    role: 'device',
+    channels: 1,
+    steps: [{ open: 0, credit: 2 }, { receive: '0000 01' }, { receive: '0000 01' }],
+  },
+  { name: 'a channel that is not open', role: 'device', channels: 2, steps: [{ open: 0, credit: 2 }, { receive: '0001 00 61' }] },
+  { name: 'a channel beyond the granted ones', role: 'server', channels: 2, steps: [{ receive: '0002 01' }] },
+  { name: 'open beyond the granted ones', role: 'server', channels: 2, steps: [{ open: 2, credit: 1 }] },
+  {
+    name: 'open of a channel that is not free',
+    role: 'server',
+    channels: 2,
+    steps: [
+      { open: 0, credit: 1 },
+      { close: 0, code: 4430 },
+      { open: 0, credit: 1 },
+    ],
+  },
+  {
+    name: 'after the CLOSE of the peer nothing may come',
+    role: 'server',
+    channels: 1,
+    steps: [{ open: 0, credit: 1 }, { receive: '0000 03 114e' }, { receive: '0000 01' }],
+  },
+  {
+    name: 'credit over 1,048,576 in all',
+    role: 'server',
+    channels: 1,
+    steps: [{ open: 0, credit: 1_048_576 }, { receive: '0000 02 00000001' }],
+  },
+  { name: 'credit of 0', role: 'device', channels: 1, steps: [{ open: 0, credit: 1 }, { receive: '0000 02 00000000' }] },
+  { name: 'credit of three bytes', role: 'device', channels: 1, steps: [{ open: 0, credit: 1 }, { receive: '0000 02 000001' }] },
+  { name: 'END with a byte', role: 'device', channels: 1, steps: [{ open: 0, credit: 1 }, { receive: '0000 01 61' }] },
+  { name: 'CLOSE without a code', role: 'device', channels: 1, steps: [{ open: 0, credit: 1 }, { receive: '0000 03' }] },
+  { name: 'CLOSE with code 999', role: 'device', channels: 1, steps: [{ open: 0, credit: 1 }, { receive: '0000 03 03e7' }] },
+  { name: 'data without a byte', role: 'device', channels: 1, steps: [{ open: 0, credit: 1 }, { receive: '0000 00' }] },
+  { name: 'a message of two bytes', role: 'device', channels: 1, steps: [{ open: 0, credit: 1 }, { receive: '0000' }] },
+  { name: 'an unknown kind', role: 'device', channels: 1, steps: [{ open: 0, credit: 1 }, { receive: '0000 04' }] },
+  {
+    name: 'more than 16,384 bytes in one message',
+    role: 'device',
+    channels: 1,
+    steps: [{ open: 0, credit: 100_000 }, { receive: '0000 00 61*16385' }],
+  },
 ];
 
 export interface BackoffCase {

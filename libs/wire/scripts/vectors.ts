@@ -13,6 +13,7 @@ import {
   FrameParser,
   type HandshakeHeaders,
   handshakePath,
+  InlineChannels,
   initialBackoff,
   nextAttempt,
   parseControlHandshake,
@@ -20,7 +21,17 @@ import {
   ResponseParser,
   renderUpgrade,
 } from '../src/index.ts';
-import { BACKOFF_CASES, FRAME_CASES, MESSAGE_CASES, REQUEST_CASES, RESPONSE_CASES, SAMPLE_KEY } from './vector-inputs.ts';
+import {
+  BACKOFF_CASES,
+  FRAME_CASES,
+  INLINE_CASES,
+  type InlineCase,
+  type InlineStep,
+  MESSAGE_CASES,
+  REQUEST_CASES,
+  RESPONSE_CASES,
+  SAMPLE_KEY,
+} from './vector-inputs.ts';
 
 /** `6162 63*3` is 61 62 63 63 63: hex runs, the last byte of a run repeated. */
 export function bytesOf(notation: string): Buffer {
@@ -128,6 +139,35 @@ function walk(servers: number, steps: { ending: Ending; random: number }[]) {
   });
 }
 
+/** What one end makes of a step: the message it sends (null: none), or what it hears; undefined when there is nothing to say. */
+function inlineStep(channels: InlineChannels, step: InlineStep): Record<string, unknown> {
+  const sent = (message: Buffer | undefined): Record<string, unknown> => ({
+    sends: message === undefined ? null : notationOf(message),
+  });
+  if ('open' in step) {
+    channels.open(step.open, step.credit);
+    return {};
+  }
+  if ('receive' in step) return { event: channels.receive(bytesOf(step.receive)) };
+  if ('grant' in step) return sent(channels.grant(step.grant, step.bytes));
+  if ('end' in step) return sent(channels.end(step.end));
+  if ('close' in step) return sent(channels.close(step.close, step.code));
+  const count = Math.min(step.bytes, channels.sendable(step.send));
+  return sent(count === 0 ? undefined : channels.data(step.send, Buffer.alloc(count, 0x61), 0, count));
+}
+
+function walkInline({ role, channels: count, steps }: InlineCase) {
+  const channels = new InlineChannels(role, count);
+  return steps.map((step) => {
+    try {
+      return { ...step, ...inlineStep(channels, step) };
+    } catch (error) {
+      if (!(error instanceof CulvertError)) throw error;
+      return { ...step, error: error.code };
+    }
+  });
+}
+
 export function vectors(): Record<string, unknown> {
   return {
     frames: FRAME_CASES.map(({ name, receiver, max_frame, bytes }) => ({
@@ -142,6 +182,7 @@ export function vectors(): Record<string, unknown> {
       responses: RESPONSE_CASES.map(({ name, response }) => ({ name, key: SAMPLE_KEY, response, ...judgeResponse(response) })),
     },
     messages: MESSAGE_CASES.map(({ name, text }) => ({ name, text, ...judgeMessage(text) })),
+    inline: INLINE_CASES.map((one) => ({ name: one.name, role: one.role, channels: one.channels, steps: walkInline(one) })),
     backoff: {
       policy: BACKOFF,
       walks: BACKOFF_CASES.map(({ name, servers, steps }) => ({ name, servers, steps: walk(servers, steps) })),

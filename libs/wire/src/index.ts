@@ -1,5 +1,7 @@
 export * from './backoff.ts';
 export * from './frame.ts';
+export * from './inline.ts';
+export * from './inline-channels.ts';
 export * from './mask.ts';
 export * from './messages.ts';
 export * from './parser.ts';

@@ -1,4 +1,4 @@
-import { CulvertError, DEFAULT_LIMITS, REFUSED_CODES, type RefusedCode } from '@culvert/contracts';
+import { CulvertError, DEFAULT_LIMITS, INLINE_CREDIT_MAX, LIMITS, REFUSED_CODES, type RefusedCode } from '@culvert/contracts';
 
 /** Public side of one endpoint: `url` for http and https, `host` and `public_port` for tcp. Sent again when it moves. */
 export interface EndpointMessage {
@@ -16,6 +16,8 @@ export interface ReadyMessage {
   resumed: boolean;
   transfer_url?: string;
   transfer_key?: string;
+  /** How many inline transfers are granted; absent: none. */
+  inline?: number;
 }
 export interface DialMessage {
   type: 'dial';
@@ -23,6 +25,15 @@ export interface DialMessage {
   port: number;
   path: string;
   visitor: string;
+}
+/** The device answers a dial by an inline transfer. */
+export interface OpenMessage {
+  type: 'open';
+  channel: number;
+  /** That of the dial. */
+  path: string;
+  /** Bytes that the device is ready to receive. */
+  credit: number;
 }
 export interface RefusedMessage {
   type: 'refused';
@@ -57,6 +68,7 @@ export type Message =
   | EndpointMessage
   | ReadyMessage
   | DialMessage
+  | OpenMessage
   | RefusedMessage
   | WindDownMessage
   | ByeMessage
@@ -114,8 +126,10 @@ const FIELDS: Record<MessageType, Record<string, Field>> = {
     resumed: { check: flag },
     transfer_url: { check: text(1, 256), optional: true },
     transfer_key: { check: text(1, 256), optional: true },
+    inline: { check: integer(0, LIMITS.INLINE_PER_DEVICE.max), optional: true },
   },
   dial: { id: { check: id }, port, path: { check: path }, visitor },
+  open: { channel: { check: integer(0, 65_535) }, path: { check: path }, credit: { check: integer(1, INLINE_CREDIT_MAX) } },
   refused: { id: { check: id }, code: { check: refusedCode } },
   wind_down: { reconnect_ms: { check: integer(0, DAY) } },
   bye: { code: { check: text(1, 64) }, message: { check: text(0, 512) } },

@@ -38,6 +38,8 @@ export interface ControlHandshake extends Upgrade {
   max_frame: number;
   /** Most transfers at once. */
   transfers: number;
+  /** How many inline transfers the device would like to have; 0 when it named no number. */
+  inline: number;
   /** Random id of the agent's start; empty when it sent none. */
   boot: string;
 }
@@ -85,6 +87,8 @@ export function parseControlHandshake(
   if (!ports.ok) return refuse('bad_request', ports.fault);
   const warm = count(parameters, 'warm', 0, 0, LIMITS.WARM_PER_DEVICE.max);
   if (typeof warm !== 'number') return warm;
+  const inline = count(parameters, 'inline', 0, 0, LIMITS.INLINE_PER_DEVICE.max);
+  if (typeof inline !== 'number') return inline;
   const { min, max } = LIMITS.MAX_FRAME_BYTES;
   const maxFrame = count(parameters, 'max_frame', limits.MAX_FRAME_BYTES, min, max);
   if (typeof maxFrame !== 'number') return maxFrame;
@@ -94,7 +98,7 @@ export function parseControlHandshake(
   if (boot !== '' && !BOOT.test(boot)) {
     return refuse('bad_request', `boot is ${quote(boot)}; expected 11 to 64 random characters of A-Z a-z 0-9 _ -`);
   }
-  return { ...upgrade, name, ports: ports.ports, warm, max_frame: maxFrame, transfers, boot };
+  return { ...upgrade, name, ports: ports.ports, warm, max_frame: maxFrame, transfers, inline, boot };
 }
 
 /** Checks the handshake of a transfer connection: `/v1/transfer/<listener>/<id>` or `/v1/transfer/<listener>?warm=1`. */
