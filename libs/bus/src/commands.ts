@@ -204,6 +204,8 @@ export const COMMANDS = {
       path: Type.String({ maxLength: 256 }),
       visitor: Text,
       listener: InstanceId,
+      /** Nobody visits: does a transfer of this device come about at all? */
+      canary: Type.Optional(Type.Boolean()),
     }),
     reply: replyOf({}),
   },

@@ -64,6 +64,12 @@ export const ERRORS = {
   lease_lost: { meaning: 'The lease is no longer held by this connection.', http: null, close: 4412, retry: 'yes' },
   revoked: { meaning: 'The operator revoked the device.', http: null, close: 4413, retry: 'slow' },
   heartbeat_lost: { meaning: 'Nothing was heard from the peer for 2.5 heartbeats.', http: null, close: 4414, retry: 'yes' },
+  transfers_dead: {
+    meaning: 'Messages pass on the control connection, but no transfer connection comes about.',
+    http: null,
+    close: 4416,
+    retry: 'yes',
+  },
   wind_down: { meaning: 'The instance is winding down.', http: 503, close: 4415, retry: 'yes' },
   protocol_error: { meaning: 'The peer broke the protocol.', http: null, close: 4400, retry: 'slow' },
   // Why a dial failed, as the device says it or as the listener finds it.

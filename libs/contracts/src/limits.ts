@@ -138,6 +138,13 @@ export const LIMITS = {
     1024 * KIB,
     'bytes of one inline transfer that ws-ingress, or our agent, holds unread; times INLINE_PER_DEVICE it bounds the memory of a device',
   ),
+  // Canaries
+  MEND_REST_MS: ms(
+    MINUTE,
+    100,
+    HOUR,
+    'a control connection beside dead transfers is ended at once, the next one not before this, each further one twice as late, up to 64 times',
+  ),
   // Bus
   COMMAND_MS: ms(5 * SECOND, 100, MINUTE, 'reply to a command'),
   ACQUIRE_MS: ms(

@@ -26,6 +26,10 @@ export const DISCONNECT_REASONS = {
   closed: { clean: true, meaning: 'the device closed the WebSocket in order' },
   heartbeat_lost: { clean: false, meaning: 'nothing heard for 2.5 heartbeats' },
   connection_broken: { clean: false, meaning: 'the socket broke without a closing handshake' },
+  transfers_dead: {
+    clean: false,
+    meaning: 'the control connection lived, but no transfer of the device arrived, a canary neither',
+  },
   ingress_gone: { clean: false, meaning: 'the ws-ingress instance that held the connection is gone' },
   protocol_error: { clean: true, meaning: 'the device broke the protocol and was cut off' },
   taken_over: { clean: false, meaning: 'a newcomer took over from a holder that did not answer the probe' },

@@ -205,6 +205,10 @@ export const MESSAGE_CASES: { name: string; text: string }[] = [
       visitor: '203.0.113.9:51234',
     }),
   },
+  {
+    name: 'dial of a canary',
+    text: json({ type: 'dial', id: 'a', port: 1, path: '/v1/transfer/l/a', visitor: 'canary', canary: true }),
+  },
   { name: 'dial with port 0', text: json({ type: 'dial', id: 'a', port: 0, path: '/v1/transfer/l/a', visitor: '' }) },
   { name: 'dial with a path that is none', text: json({ type: 'dial', id: 'a', port: 22, path: 'http://x/', visitor: '' }) },
   { name: 'open', text: json({ type: 'open', channel: 0, path: '/v1/transfer/tcp-listener-1/kq3rB0mZ8x1Y', credit: 2048 }) },
@@ -376,6 +380,14 @@ export const BACKOFF_CASES: BackoffCase[] = [
       failed(0.99),
       { ending: { kind: 'lost', livedMs: 59_999 }, random: 0.5 },
       { ending: { kind: 'lost', livedMs: 60_000 }, random: 0.5 },
+    ],
+  },
+  {
+    name: 'dead transfers: the next server',
+    servers: 2,
+    steps: [
+      { ending: { kind: 'lost', livedMs: 20_000, code: 'transfers_dead' }, random: 0.5 },
+      { ending: { kind: 'lost', livedMs: 100_000 }, random: 0.5 },
     ],
   },
   {

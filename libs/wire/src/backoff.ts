@@ -70,7 +70,9 @@ export function nextAttempt(
     case 'lost': {
       if (ending.code !== undefined && ERRORS[ending.code].retry === 'slow') return slowest(state, servers, random, policy);
       const previousMs = ending.livedMs >= policy.stableMs ? policy.baseMs : state.previousMs;
-      return decorrelated({ ...state, previousMs, conflicts: 0 }, state.server, random, policy);
+      // What ends transfers on the way may not stand on the way to another server.
+      const server = ending.code === 'transfers_dead' ? following(state, servers) : state.server;
+      return decorrelated({ ...state, previousMs, conflicts: 0 }, server, random, policy);
     }
     case 'failed':
       return decorrelated({ ...state, conflicts: 0 }, following(state, servers), random, policy);

@@ -3,6 +3,7 @@ export * from './frame.ts';
 export * from './inline.ts';
 export * from './inline-channels.ts';
 export * from './mask.ts';
+export * from './mend-pace.ts';
 export * from './messages.ts';
 export * from './parser.ts';
 export * from './request.ts';

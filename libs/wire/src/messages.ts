@@ -25,6 +25,8 @@ export interface DialMessage {
   port: number;
   path: string;
   visitor: string;
+  /** True: nobody visits. The device opens the transfer, connects to no target, and closes it again. */
+  canary?: boolean;
 }
 /** The device answers a dial by an inline transfer. */
 export interface OpenMessage {
@@ -128,7 +130,7 @@ const FIELDS: Record<MessageType, Record<string, Field>> = {
     transfer_key: { check: text(1, 256), optional: true },
     inline: { check: integer(0, LIMITS.INLINE_PER_DEVICE.max), optional: true },
   },
-  dial: { id: { check: id }, port, path: { check: path }, visitor },
+  dial: { id: { check: id }, port, path: { check: path }, visitor, canary: { check: flag, optional: true } },
   open: { channel: { check: integer(0, 65_535) }, path: { check: path }, credit: { check: integer(1, INLINE_CREDIT_MAX) } },
   refused: { id: { check: id }, code: { check: refusedCode } },
   wind_down: { reconnect_ms: { check: integer(0, DAY) } },
