@@ -5,6 +5,7 @@ import { type DialMessage, type Ending, initialBackoff, type NextAttempt, nextAt
 import { type Control, openControl } from './control.ts';
 import type { AgentEvents } from './events.ts';
 import { type AgentOptions, type Settings, settingsOf } from './options.ts';
+import { isAnswer } from './transfer-health.ts';
 import { Transfers } from './transfers.ts';
 
 /** How an attempt, or the control connection that came of it, ended, and how that is told. */
@@ -155,10 +156,9 @@ export function createAgent(options: AgentOptions): Agent {
 function endedBy(err: unknown): Ended {
   const message = textOf(err);
   if (!(err instanceof CulvertError)) return { ending: { kind: 'failed' }, code: 'unavailable', message };
-  const { code, cause, retryAfterMs } = err;
+  const { code, retryAfterMs } = err;
   const status = ERRORS[code].http;
-  const answered = cause === undefined && status !== null && (code !== 'unavailable' || retryAfterMs !== undefined);
-  if (!answered) return { ending: { kind: 'failed' }, code, message };
+  if (status === null || !isAnswer(err)) return { ending: { kind: 'failed' }, code, message };
   return { ending: { kind: 'refused', code, retryAfterMs }, code, message, status };
 }
 

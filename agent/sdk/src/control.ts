@@ -165,6 +165,11 @@ export class Control implements Swept {
     await this.closed;
   }
 
+  /** Closes it for what is wrong beside it; the server is told by the close code. */
+  giveUp(code: ErrorCode, message: string): void {
+    this.#socket.close(code, message);
+  }
+
   /** Gives up a connection that never became ready. */
   abandon(): void {
     this.#socket.kill('unavailable');

@@ -3,6 +3,7 @@ import { connectWebSocket, type UpgradedSocket } from '@culvert/relay';
 import { targetOf } from './address.ts';
 import type { Control, DirectAddress } from './control.ts';
 import type { Settings } from './options.ts';
+import type { TransferHealth } from './transfer-health.ts';
 
 export type OpenedTransfer = UpgradedSocket & { encrypted: boolean };
 
@@ -14,15 +15,34 @@ const AVOID_MS = 10 * 60_000;
 /** Opens transfer connections: straight at the listener where the server said that it may be done, else at the server. */
 export class TransferOpener {
   readonly #settings: Settings;
+  readonly #health: TransferHealth;
   /** The direct address that did not work while the server did. */
   #avoided: { key: string; until: number } | undefined;
 
-  constructor(settings: Settings) {
+  constructor(settings: Settings, health: TransferHealth) {
     this.#settings = settings;
+    this.#health = health;
+  }
+
+  /** For a dial: when that fails again and again, the control connection is given up. Throws as `connectWebSocket`. */
+  async openDialled(control: Control, path: string, signal: AbortSignal): Promise<OpenedTransfer> {
+    const dialledAt = performance.now();
+    try {
+      return await this.open(control, path, signal);
+    } catch (err) {
+      if (!signal.aborted) this.#health.failed(err, dialledAt, control);
+      throw err;
+    }
   }
 
   /** Throws as `connectWebSocket`. */
   async open(control: Control, path: string, signal: AbortSignal): Promise<OpenedTransfer> {
+    const opened = await this.#open(control, path, signal);
+    this.#health.worked();
+    return opened;
+  }
+
+  async #open(control: Control, path: string, signal: AbortSignal): Promise<OpenedTransfer> {
     const direct = control.direct;
     const atServer = (): Promise<OpenedTransfer> =>
       connectWebSocket(targetOf(this.#settings, control.server, path, control.token, signal));

@@ -6,7 +6,10 @@ import { formatMapping, type Mapping, parseMapping } from './mapping.ts';
 const WARM_DEFAULT = 4;
 
 /** Limits of `@culvert/contracts` that an agent reads; all in milliseconds. */
-export type AgentLimits = Pick<Limits, 'HANDSHAKE_MS' | 'LOCAL_CONNECT_MS' | 'LINGER_MS' | 'WRITE_MS' | 'CLOSE_MS' | 'STOP_MS'>;
+export type AgentLimits = Pick<
+  Limits,
+  'HANDSHAKE_MS' | 'LOCAL_CONNECT_MS' | 'LINGER_MS' | 'WRITE_MS' | 'CLOSE_MS' | 'STOP_MS' | 'MEND_REST_MS'
+>;
 
 export interface AgentOptions {
   /** Origins of the server, tried in turn: `https://culvert.example`, also http, ws and wss. At least one. */

@@ -49,7 +49,7 @@ export async function serveTransfer(
   const { promise: gone, resolve: onGone } = Promise.withResolvers<void>();
   let transfer: Transfer;
   try {
-    const { socket, head, encrypted } = await opener.open(control, dial.path, signal);
+    const { socket, head, encrypted } = await opener.openDialled(control, dial.path, signal);
     const mask = encrypted ? 'zero' : 'random';
     transfer = new Transfer(socket, { role: 'client', head, mask, limits: settings.limits, onGone: () => onGone() });
   } catch (err) {
@@ -59,6 +59,27 @@ export async function serveTransfer(
   const { outcome, ...bytes } = await transfer.splice(local, { signal });
   Object.assign(totals, bytes);
   return over(outcome, gone);
+}
+
+/** A dial without a visitor: the server asks whether transfers come about. One is opened and closed again; no target hears of it. */
+export async function serveCanary(
+  dial: DialMessage,
+  control: Control,
+  opener: TransferOpener,
+  settings: Settings,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!dial.path.startsWith(`${TRANSFER_PATH}/`)) return;
+  try {
+    const { socket, head, encrypted } = await opener.openDialled(control, dial.path, signal);
+    const { promise: gone, resolve: onGone } = Promise.withResolvers<void>();
+    const mask = encrypted ? 'zero' : 'random';
+    const options = { role: 'client', head, mask, limits: settings.limits, onGone: () => onGone() } as const;
+    new Transfer(socket, options).cut('bye');
+    await gone;
+  } catch (err) {
+    settings.log({ event: 'canary.failed', why: err instanceof Error ? err.message : String(err) });
+  }
 }
 
 /**

@@ -5,7 +5,8 @@ import type { Control } from './control.ts';
 import type { TransferEvent } from './events.ts';
 import { TransferOpener } from './open-transfer.ts';
 import type { Settings } from './options.ts';
-import { serveAssigned, serveTransfer } from './transfer.ts';
+import { serveAssigned, serveCanary, serveTransfer } from './transfer.ts';
+import { TransferHealth } from './transfer-health.ts';
 import { WarmTransfers } from './warm.ts';
 
 /** All transfers of an agent, warm ones included: the cap, and the end of them. They outlive the control connection that asked for them. */
@@ -16,12 +17,14 @@ export class Transfers {
   readonly #closing = new Set<Promise<void>>();
   readonly #opener: TransferOpener;
   readonly #warm: WarmTransfers;
+  readonly #stop = new AbortController();
+  #canary: Promise<void> | undefined;
   #finishing = false;
 
   constructor(settings: Settings, onClosed: (event: TransferEvent) => void) {
     this.#settings = settings;
     this.#onClosed = onClosed;
-    this.#opener = new TransferOpener(settings);
+    this.#opener = new TransferOpener(settings, new TransferHealth(settings.limits.MEND_REST_MS));
     this.#warm = new WarmTransfers(settings, this.#opener, {
       room: () => settings.transfers - this.#running.size - this.#warm.size,
       onAssign: (message, warm) => this.#assigned(message, warm),
@@ -37,7 +40,8 @@ export class Transfers {
   start(dial: DialMessage, control: Control): void {
     if (this.#running.has(dial.id)) return; // asked twice, for instance by both connections of a move: one answer is enough
     const mapping = this.#settings.mappings.get(dial.port);
-    if (mapping === undefined) control.refuse(dial.id, 'not_allowed');
+    if (dial.canary === true) this.#answerCanary(dial, control);
+    else if (mapping === undefined) control.refuse(dial.id, 'not_allowed');
     else if (this.#running.size >= this.#settings.transfers) control.refuse(dial.id, 'busy');
     else {
       if (this.#running.size + this.#warm.size >= this.#settings.transfers) this.#warm.giveUpOne();
@@ -49,6 +53,14 @@ export class Transfers {
       });
       this.#warm.visitedBy(dial.path, control);
     }
+  }
+
+  /** One at a time; it counts as no transfer. */
+  #answerCanary(dial: DialMessage, control: Control): void {
+    if (this.#canary !== undefined) control.refuse(dial.id, 'busy');
+    this.#canary ??= serveCanary(dial, control, this.#opener, this.#settings, this.#stop.signal).finally(() => {
+      this.#canary = undefined;
+    });
   }
 
   #assigned(message: AssignMessage, warm: WarmDevice): void {
@@ -72,11 +84,12 @@ export class Transfers {
   /** Closes the warm ones that wait, and waits for the running ones, at most `limitMs`; then resets what is left. */
   async finish(limitMs: number): Promise<void> {
     this.#finishing = true;
+    this.#stop.abort();
     const warm = this.#warm.finish();
     const timer = setTimeout(() => this.abort(), limitMs);
     await Promise.all([...this.#running.values()].map(({ done }) => done));
     clearTimeout(timer);
-    await Promise.all([warm, ...this.#closing]);
+    await Promise.all([warm, this.#canary, ...this.#closing]);
   }
 
   abort(): void {

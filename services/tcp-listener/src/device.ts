@@ -32,6 +32,8 @@ export class Device {
   readonly warm: WarmPool;
   /** When its last visitor came or went, in milliseconds of `performance.now()`. */
   visitedAt = Number.NEGATIVE_INFINITY;
+  /** When a transfer of it was opened last, by the same clock. */
+  arrivedAt = Number.NEGATIVE_INFINITY;
   #tenure: Tenure | undefined;
   #key: { epoch: number; text: string; digest: string } | undefined;
 

@@ -2,8 +2,10 @@ import type { Socket } from 'node:net';
 import { HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS } from '@culvert/contracts';
 import { InstanceRegistration, Reassertion, runService, setting } from '@culvert/service-kit';
 import { assertedOf } from './asserted.ts';
+import { Canaries } from './canaries.ts';
 import { followExpiries, serveCommands } from './commands.ts';
 import { ConnEvents } from './conn-events.ts';
+import type { Device } from './device.ts';
 import { createMetrics } from './metrics.ts';
 import { PublicPorts } from './public-ports.ts';
 import { Reconciler } from './reconcile.ts';
@@ -78,9 +80,13 @@ await runService({
     });
     const source = { id, incarnation: registration.record.incarnation };
     const events = new ConnEvents(bus, limits, log, metrics.droppedEvents, source);
+    const canaries = new Canaries({ id, bus, limits, rendezvous, metrics, log });
     const deps = {
       ...{ tenures, events, metrics, limits, log },
-      dialling: { id, bus, limits, rendezvous },
+      dialling: {
+        ...{ id, bus, limits, rendezvous },
+        onUnanswered: (device: Device, dialledAt: number) => canaries.suspect(device, dialledAt),
+      },
       edgeSecret: config.CULVERT_EDGE_SECRET,
     };
     const sittingOut = new SittingOut(limits, (socket, publicPort) => onVisitor(socket, publicPort));

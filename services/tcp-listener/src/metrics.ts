@@ -6,6 +6,7 @@ export interface ListenerMetrics {
   dialSeconds: Histogram;
   handshakes: Counter<'outcome'>;
   warmOffers: Counter<'outcome'>;
+  canaries: Counter<'outcome'>;
   droppedEvents: Counter;
 }
 
@@ -67,6 +68,12 @@ export function createMetrics(registry: Registry, gauges: ListenerGauges): Liste
     warmOffers: new Counter({
       name: 'culvert_warm_offers_total',
       help: 'Visitors offered to a warm transfer; outcome is accepted, visitor_gone, or the code of why it was not taken',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    canaries: new Counter({
+      name: 'culvert_canaries_total',
+      help: 'Canary transfers; outcome is alive, refused, away, silent (the device says nothing at all), dead (its control connection was ended) or damped (dead, and ended too lately)',
       labelNames: ['outcome'],
       registers,
     }),

@@ -10,6 +10,8 @@ export interface DialDeps {
   bus: Pick<Bus, 'requestOf'>;
   limits: Limits;
   rendezvous: Rendezvous;
+  /** A dial that reached the device found neither a transfer nor a refusal until its deadline. */
+  onUnanswered(device: Device, dialledAt: number): void;
 }
 
 export interface Wanted {
@@ -106,7 +108,11 @@ class TransferRequest implements TenureWatcher {
     this.#holdTimer = undefined;
     const until = this.#wanted.until ?? performance.now() + limits.DIAL_MS;
     const leftMs = Math.max(0, until - performance.now());
-    this.#dialTimer ??= setTimeout(() => this.#fail(this.#dialled ? 'dial_timeout' : 'device_offline'), leftMs);
+    const dialledAt = performance.now();
+    this.#dialTimer ??= setTimeout(() => {
+      if (this.#reached) this.#deps.onUnanswered(this.#wanted.device, dialledAt);
+      this.#fail(this.#dialled ? 'dial_timeout' : 'device_offline');
+    }, leftMs);
     this.#attempt += 1;
     const attempt = this.#attempt;
     const id = randomBytes(16).toString('base64url');

@@ -81,6 +81,7 @@ function accept(handshake: Handshake, transfers: Set<Transfer>, deps: TransferSe
   }
   const maxFrame = ticket.device.tenure?.max_frame ?? limits.MAX_FRAME_BYTES;
   socket.write(renderUpgrade(asked.key));
+  ticket.device.arrivedAt = performance.now();
   const transfer = new Transfer(socket, { role: 'server', maxFrame, head, limits, onGone: () => transfers.delete(transfer) });
   transfers.add(transfer);
   ticket.attach(transfer);
@@ -100,6 +101,7 @@ function acceptWarm(
   const { socket, head } = handshake;
   const maxFrame = device.tenure?.max_frame ?? limits.MAX_FRAME_BYTES;
   socket.write(renderUpgrade(key));
+  device.arrivedAt = performance.now();
   const host: WarmHost = new WarmHost(socket, {
     ...{ maxFrame, head, limits, heartbeatMs },
     onIdle: () => grants.returned(device, host),

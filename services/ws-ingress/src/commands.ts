@@ -38,7 +38,7 @@ export async function serveCommands(
     'ingress.close': async ({ device, epoch, code, message }) => {
       if (!isErrorCode(code)) throw new CulvertError('bad_request', `code ${JSON.stringify(code)} is not in the error table`);
       const connection = await connections.find(device, epoch, PROBE_OVERTAKEN_MS);
-      connection?.close(code, message);
+      connection?.close(code, message, code === 'transfers_dead' ? code : undefined);
       return { ok: true, closed: connection !== undefined };
     },
     'ingress.endpoints': async ({ listener, endpoints, ...tenure }) => {

@@ -122,11 +122,12 @@ export class ControlConnection {
   }
 
   /** @throws CulvertError `unavailable` when the message could not be handed to the socket. */
-  dial(dial: { id: string; port: number; path: string; visitor: string; listener: string }): void {
+  dial(dial: { id: string; port: number; path: string; visitor: string; listener: string; canary?: boolean }): void {
     const { id, port, path, visitor, listener } = dial;
+    const canary = dial.canary === true ? { canary: true } : {};
     this.#forgetDials();
     this.#dials.set(id, { listener, until: performance.now() + this.#deps.limits.DIAL_MS });
-    if (!this.#send({ type: 'dial', id, port, path, visitor: visitor.slice(0, 128) })) {
+    if (!this.#send({ type: 'dial', id, port, path, visitor: visitor.slice(0, 128), ...canary })) {
       throw new CulvertError('unavailable', 'the control connection takes no more messages');
     }
   }
