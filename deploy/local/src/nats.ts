@@ -1,13 +1,21 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { CONN_STREAM, CONN_SUBJECTS, EVENTS_STREAM, EVENTS_SUBJECTS, type Limits } from '@culvert/contracts';
+import {
+  AUDIT_STREAM,
+  AUDIT_SUBJECTS,
+  CONN_STREAM,
+  CONN_SUBJECTS,
+  EVENTS_STREAM,
+  EVENTS_SUBJECTS,
+  type Limits,
+} from '@culvert/contracts';
 import { writePrivate } from './files.ts';
 import type { Memory } from './memory.ts';
 import { answers } from './redis.ts';
 import type { ServiceName } from './replicas.ts';
 
 /** Who may say and hear what on the bus. `integrator` reads events and nothing else. */
-export type NatsUser = ServiceName | 'integrator' | 'operator';
+export type NatsUser = ServiceName | 'integrator' | 'auditor' | 'operator';
 
 interface Permissions {
   publish: readonly string[];
@@ -42,8 +50,17 @@ const readStream = (stream: string): string[] => [
 
 const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
   'lease-manager': {
-    publish: [...ANSWERS, 'cmd.port.*', 'cmd.listener.*.*', 'cmd.ingress.*.*', ...EVENTS_SUBJECTS, ...STREAMS, '$KV.>'],
-    subscribe: [...SERVICE, 'cmd.lease.*', 'cmd.device.*', ...EVENTS],
+    publish: [
+      ...ANSWERS,
+      'cmd.port.*',
+      'cmd.listener.*.*',
+      'cmd.ingress.*.*',
+      ...EVENTS_SUBJECTS,
+      ...STREAMS,
+      '$KV.>',
+      ...AUDIT_SUBJECTS,
+    ],
+    subscribe: [...SERVICE, 'cmd.lease.*', 'cmd.device.*', 'cmd.record.*', ...EVENTS],
   },
   'port-allocator': {
     publish: [...ANSWERS, 'cmd.lease.*', 'ports.*.*', ...STREAMS],
@@ -66,14 +83,33 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
     subscribe: [...SERVICE, 'cmd.listener.*.*', ...EVENTS],
   },
   admin: {
-    publish: [...ANSWERS, 'cmd.device.*', 'cmd.lease.get', 'cmd.lease.list', 'cmd.lease.revoke', ...STREAMS],
-    subscribe: [...SERVICE, ...EVENTS],
+    publish: [
+      ...ANSWERS,
+      ...AUDIT_SUBJECTS,
+      'cmd.device.*',
+      'cmd.record.*',
+      'cmd.lease.get',
+      'cmd.lease.list',
+      'cmd.lease.revoke',
+      ...STREAMS,
+    ],
+    subscribe: [...SERVICE, ...EVENTS, ...AUDIT_SUBJECTS],
+  },
+  /** An integrator who may read the audit entries as well. */
+  auditor: {
+    publish: [
+      '$JS.API.INFO',
+      '$JS.API.STREAM.NAMES',
+      '$JS.API.STREAM.LIST',
+      ...[EVENTS_STREAM, CONN_STREAM, AUDIT_STREAM].flatMap(readStream),
+    ],
+    subscribe: { allow: [REPLIES, '*.*.*'], deny: ['cmd.*.*', '_INBOX_SERVICES.*.*', '$JS.*.*', '$SRV.*.*'] },
   },
   integrator: {
     publish: ['$JS.API.INFO', '$JS.API.STREAM.NAMES', '$JS.API.STREAM.LIST', ...[EVENTS_STREAM, CONN_STREAM].flatMap(readStream)],
     // `*.*.alice` is all about one device; the deny list keeps commands out of it. NATS filters a wildcard subscription by
     // those denials only that lie within it, so they have three tokens too.
-    subscribe: { allow: [REPLIES, '*.*.*'], deny: ['cmd.*.*', '_INBOX_SERVICES.*.*', '$JS.*.*', '$SRV.*.*'] },
+    subscribe: { allow: [REPLIES, '*.*.*'], deny: ['cmd.*.*', 'audit.*.*', '_INBOX_SERVICES.*.*', '$JS.*.*', '$SRV.*.*'] },
   },
   operator: { publish: ['>'], subscribe: ['>'] },
 };

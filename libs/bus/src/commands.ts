@@ -1,4 +1,5 @@
 import Type from 'typebox';
+import { COLLECTIONS, RecordId } from './records.ts';
 import {
   DeviceName,
   EndpointSchema,
@@ -22,6 +23,11 @@ const Page = {
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
 };
 const DeviceRecord = Type.Object({ device: DeviceName, created_at: Millis, revoked: Type.Boolean() });
+/** One record of the operators' data; its value fits RECORDS[collection]. */
+const RecordRef = { collection: Type.Enum(COLLECTIONS), id: RecordId };
+const RevisionNumber = Type.Integer({ minimum: 0 });
+const ExpiresAt = Type.Union([Millis, Type.Null()]);
+const RecordShape = Type.Object({ id: RecordId, value: Type.Unknown(), revision: RevisionNumber, expires_at: ExpiresAt });
 const Count = Type.Integer({ minimum: 0 });
 /** Where a device may dial transfers past the edge, and the bearer token for it: random, good for one tenure at one listener. */
 const Direct = Type.Object({
@@ -141,6 +147,37 @@ export const COMMANDS = {
     to: 'shared',
     request: Type.Object({ device: DeviceName, token_digest: TokenDigest }),
     reply: replyOf({}),
+  },
+  'record.get': {
+    to: 'shared',
+    request: Type.Object(RecordRef),
+    reply: replyOf({ record: Type.Union([RecordShape, Type.Null()]) }),
+  },
+  'record.list': {
+    to: 'shared',
+    request: Type.Object({
+      collection: RecordRef.collection,
+      cursor: Type.Optional(RecordId),
+      limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+      prefix: Type.Optional(Type.String({ maxLength: 253 })),
+    }),
+    reply: replyOf({ records: Type.Array(RecordShape), cursor: Type.Union([RecordId, Type.Null()]) }),
+  },
+  /** Answered once it is kept outside of the store, too. `expected`: the revision it must have, 0 for none. */
+  'record.put': {
+    to: 'shared',
+    request: Type.Object({
+      ...RecordRef,
+      value: Type.Unknown(),
+      expected: Type.Optional(RevisionNumber),
+      ttl_ms: Type.Optional(Type.Integer({ minimum: 1 })),
+    }),
+    reply: replyOf({ revision: RevisionNumber, expires_at: ExpiresAt }),
+  },
+  'record.delete': {
+    to: 'shared',
+    request: Type.Object({ ...RecordRef, expected: Type.Optional(RevisionNumber) }),
+    reply: replyOf({ deleted: Type.Boolean() }),
   },
   // port-allocator
   /** Reserves ports for TENURE_CONFIRM_MS under (device, epoch), all of one listener; `listener` asks for that one only. */

@@ -161,6 +161,16 @@ export const LIMITS = {
     1024 * 1024 * 1024 * KIB,
     'size of the stream of conn.* events; the oldest go first',
   ),
+  // Operators
+  AUDIT_RETENTION_MS: ms(400 * 24 * HOUR, MINUTE, 3650 * 24 * HOUR, 'audit entries are kept this long: a year and a bit'),
+  OPERATORS: count(1_000, 1, 100_000, 'operators in the registry'),
+  LOGIN_MS: ms(12 * HOUR, SECOND, 30 * 24 * HOUR, 'a login of the dashboard: a working day'),
+  RECHECK_MS: ms(
+    5 * SECOND,
+    50,
+    MINUTE,
+    'rights behind a running stream are looked up again this often; a removal announced on the bus acts at once',
+  ),
   // Edge
   ROUTE_AGE_MS: ms(2 * SECOND, 100, MINUTE, 'age of a cached route while Redis answers'),
   ROUTE_STALE_MS: ms(

@@ -1,5 +1,6 @@
 export * from './devices.ts';
 export * from './instances.ts';
+export * from './kept.ts';
 export { keys, ROUTE_CHANNEL } from './keys.ts';
 export * from './leases.ts';
 export * from './outbox.ts';

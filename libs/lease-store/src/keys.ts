@@ -29,6 +29,12 @@ export const keys = {
   sweepLast: 'sweep:last',
   sweepAmnesty: 'sweep:amnesty',
   sweepFloor: 'sweep:floor',
+  /** Operators' data: one record, the ids of a collection, records with an end (by it), and those not mirrored yet (by revision). */
+  kept: (collection: string, id: string) => `kept:${collection}:${id}`,
+  keptIndex: (collection: string) => `keeping:index:${collection}`,
+  keptDue: 'keeping:due',
+  unmirrored: 'keeping:unmirrored',
+  keptRevision: 'keeping:revision',
   relayLock: 'relay:lock',
   relayFence: 'relay:fence',
 } as const;
@@ -44,6 +50,15 @@ export const leaseKeys = (device: string): string[] => [
   keys.due,
   keys.outbox,
   keys.incarnation,
+];
+
+/** The keys that every script about a kept record has. */
+export const keptKeys = (collection: string, id: string): string[] => [
+  keys.kept(collection, id),
+  keys.keptIndex(collection),
+  keys.keptDue,
+  keys.unmirrored,
+  keys.keptRevision,
 ];
 
 /** The keys of what a listener has. */

@@ -2,6 +2,7 @@ import type { Limits } from '@culvert/contracts';
 import type { Redis } from 'ioredis';
 import { Devices } from './devices.ts';
 import { Instances } from './instances.ts';
+import { Kept } from './kept.ts';
 import { Leases } from './leases.ts';
 import { Outbox } from './outbox.ts';
 import { Ports } from './ports.ts';
@@ -12,6 +13,7 @@ import { readAlive } from './scripts.ts';
 export class LeaseStore {
   readonly leases: Leases;
   readonly devices: Devices;
+  readonly kept: Kept;
   readonly ports: Ports;
   readonly instances: Instances;
   readonly outbox: Outbox;
@@ -22,6 +24,7 @@ export class LeaseStore {
     this.#redis = redis;
     this.leases = new Leases(redis, limits);
     this.devices = new Devices(redis);
+    this.kept = new Kept(redis);
     this.ports = new Ports(redis, limits);
     this.instances = new Instances(redis, limits);
     this.outbox = new Outbox(redis);

@@ -4,7 +4,7 @@ import { createDeviceToken, digestOf, type Logger } from '@culvert/service-kit';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import Type from 'typebox';
 import { DeviceView, type PublicSide, viewOf } from './device-view.ts';
-import { Problem } from './problem.ts';
+import { problems } from './problem.ts';
 
 export interface DeviceRoutesOptions {
   bus: Pick<Bus, 'request'>;
@@ -27,8 +27,6 @@ const Page = Type.Object({
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 100 })),
   cursor: Type.Optional(Type.String({ maxLength: 128, description: '`cursor` of the page before' })),
 });
-
-const problems = (...statuses: number[]) => Object.fromEntries([401, 503, ...statuses].map((status) => [status, Problem]));
 
 type Granted<N extends SharedCommand> = Extract<CommandReply<N>, { ok: true }>;
 
@@ -62,6 +60,7 @@ export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = asyn
   app.post(
     '/v1/devices',
     {
+      config: { role: 'operator', audit: 'device.add' },
       schema: {
         summary: 'Register a device and issue its token',
         body: NameBody,
@@ -69,6 +68,7 @@ export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = asyn
       },
     },
     async (request, reply) => {
+      request.audited.object = request.body.name;
       const name = checkName(request.body.name);
       const token = createDeviceToken();
       const { created_at } = await ask('device.add', { device: name, token_digest: digestOf(token) });
@@ -80,6 +80,7 @@ export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = asyn
   app.get(
     '/v1/devices',
     {
+      config: { role: 'viewer' },
       schema: {
         summary: 'List devices, ordered by name',
         querystring: Page,
@@ -101,7 +102,10 @@ export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = asyn
 
   app.get(
     '/v1/devices/:name',
-    { schema: { summary: 'Show a device', params: NameParams, response: { 200: DeviceView, ...problems(400, 404) } } },
+    {
+      config: { role: 'viewer' },
+      schema: { summary: 'Show a device', params: NameParams, response: { 200: DeviceView, ...problems(400, 404) } },
+    },
     async (request) => {
       const { device, lease } = await ask('device.show', { device: checkName(request.params.name) });
       return viewOf(device, lease, side);
@@ -111,6 +115,7 @@ export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = asyn
   app.post(
     '/v1/devices/:name/token',
     {
+      config: { role: 'operator', audit: 'device.rotate' },
       schema: {
         summary: 'Issue a new token; the old one is dead from then on',
         params: NameParams,
@@ -129,6 +134,7 @@ export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = asyn
   app.delete(
     '/v1/devices/:name',
     {
+      config: { role: 'operator', audit: 'device.revoke' },
       schema: {
         summary: 'Revoke a device: its token is dead and its connections are cut',
         params: NameParams,

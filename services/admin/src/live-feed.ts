@@ -2,9 +2,11 @@ import type { Bus } from '@culvert/bus';
 import { CONN_SUBJECTS, CulvertError, EVENTS_SUBJECTS } from '@culvert/contracts';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import Type from 'typebox';
+import type { RunningUses } from './access/running.ts';
 
 export interface LiveFeedOptions {
   bus: Pick<Bus, 'nc'>;
+  running: RunningUses;
 }
 
 /** Listeners at once; more are refused. */
@@ -15,7 +17,7 @@ const MOST_UNSENT_BYTES = 1024 * 1024;
 const COMMENT_MS = 15_000;
 
 /** `/v1/events`: what happens now, as server-sent events. At most once, from now on; integrators who must not miss any use JetStream. */
-export const liveFeed: FastifyPluginAsyncTypebox<LiveFeedOptions> = async (app, { bus }) => {
+export const liveFeed: FastifyPluginAsyncTypebox<LiveFeedOptions> = async (app, { bus, running }) => {
   const ends = new Set<() => void>();
   app.addHook('preClose', async () => {
     for (const end of ends) end();
@@ -24,6 +26,7 @@ export const liveFeed: FastifyPluginAsyncTypebox<LiveFeedOptions> = async (app, 
   app.get(
     '/v1/events',
     {
+      config: { role: 'viewer' },
       schema: {
         summary: 'Live feed of events (text/event-stream)',
         querystring: Type.Object({
@@ -54,7 +57,9 @@ export const liveFeed: FastifyPluginAsyncTypebox<LiveFeedOptions> = async (app, 
         }),
       );
       const comment = setInterval(() => response.write(': still here\n\n'), COMMENT_MS);
+      const over = request.operator === null ? () => {} : running.add(request.operator, 'viewer', end);
       function end(): void {
+        over();
         ends.delete(end);
         clearInterval(comment);
         for (const subscription of subscriptions) subscription.unsubscribe();

@@ -21,13 +21,14 @@ await runService({
     const app = await buildServer({
       bus,
       log,
+      id,
+      limits,
       token: config.CULVERT_ADMIN_TOKEN,
       side: {
         scheme: config.CULVERT_PUBLIC_SCHEME === 'https' ? 'https' : 'http',
         port: config.CULVERT_PUBLIC_PORT,
         tcpHost: config.CULVERT_PUBLIC_HOST || config.CULVERT_DOMAIN,
       },
-      revokeMs: limits.COMMAND_MS * 2,
     });
     const host = config.CULVERT_LISTEN_HOST;
     const address = new URL(await app.listen({ host, port: config.CULVERT_LISTEN_PORT })).host;

@@ -14,8 +14,13 @@ export const Problem = Type.Object(
   { $id: 'Problem', description: 'RFC 9457 problem document' },
 );
 
+/** The answers that are no success, for a route's schema; those that every route may give are added. */
+export const problems = (...statuses: number[]) =>
+  Object.fromEntries([401, 403, 503, ...statuses].map((status) => [status, Problem]));
+
 /** Answers with a problem document. */
 export function sendProblem(reply: FastifyReply, code: ErrorCode, detail: string, retryAfterMs?: number): FastifyReply {
+  if (reply.request.audited !== undefined) reply.request.audited.outcome ??= code;
   const { meaning, http } = ERRORS[code];
   const status = http ?? 409; // codes without a status say that the device's state forbids it
   const wait = retryAfterMs ?? (status === 503 ? 1_000 : undefined);

@@ -1,11 +1,16 @@
-import type { Bus } from '@culvert/bus';
-import { CulvertError } from '@culvert/contracts';
+import { AuditLog, type Bus, Records } from '@culvert/bus';
+import { CulvertError, type Limits } from '@culvert/contracts';
 import type { Logger } from '@culvert/service-kit';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
-import { bearerCheck } from './auth.ts';
+import { auditRoutes } from './access/audit.ts';
+import { guardRoutes } from './access/guard.ts';
+import { loginRoutes } from './access/login.ts';
+import { operatorRoutes } from './access/operators.ts';
+import { Rights } from './access/rights.ts';
+import { RunningUses } from './access/running.ts';
 import type { PublicSide } from './device-view.ts';
 import { deviceRoutes } from './devices.ts';
 import { liveFeed } from './live-feed.ts';
@@ -14,18 +19,21 @@ import { onError, sendProblem } from './problem.ts';
 export interface AdminOptions {
   bus: Pick<Bus, 'request' | 'nc'>;
   log: Logger;
-  /** What operators present as a Bearer token. */
+  /** Name of this instance in audit entries. */
+  id: string;
+  /** What the operator `root` presents as a Bearer token. */
   token: string;
   side: PublicSide;
-  /** How long revoking may wait for the other instances, in milliseconds. */
-  revokeMs: number;
+  limits: Limits;
+  /** Told of every route and the role that it wants. */
+  onRoute?: (route: { method: string; url: string; role: string | undefined }) => void;
 }
 
 const BODY_BYTES = 16 * 1024;
 const REQUEST_MS = 10_000;
 
-/** The REST API: everything below /v1 wants the admin token, the documents about it do not. */
-export async function buildServer({ bus, log, token, side, revokeMs }: AdminOptions): Promise<FastifyInstance> {
+/** The REST API: everything below /v1 wants an operator with the role that the route names, the documents about it do not. */
+export async function buildServer({ bus, log, id, token, side, limits, onRoute }: AdminOptions): Promise<FastifyInstance> {
   const app = fastify({
     loggerInstance: log as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true }),
@@ -39,13 +47,17 @@ export async function buildServer({ bus, log, token, side, revokeMs }: AdminOpti
 
   app.setErrorHandler(onError);
   app.setNotFoundHandler((request, reply) => sendProblem(reply, 'not_found', `there is no ${request.method} ${request.url}`));
-  const check = bearerCheck(token);
-  app.addHook('onRequest', async (request) => {
-    if (request.url.startsWith('/v1/')) await check(request);
-  });
-  app.addHook('onSend', async (request, reply) => {
-    if (request.url.startsWith('/v1/')) reply.header('cache-control', 'no-store');
-  });
+  const records = new Records(bus);
+  const rights = new Rights(records, token);
+  const audit = new AuditLog(bus.nc, `culvert/admin/${id}`);
+  if (onRoute !== undefined) {
+    app.addHook('onRoute', ({ method, url, config }) => {
+      for (const one of [method].flat()) onRoute({ method: one, url, role: config?.role });
+    });
+  }
+  guardRoutes(app as unknown as FastifyInstance, rights, audit);
+  const running = new RunningUses(rights, bus, limits.RECHECK_MS);
+  app.addHook('preClose', async () => running.close());
   app.addContentTypeParser('*', (_request, _payload, done) => {
     done(new CulvertError('bad_request', 'expected Content-Type: application/json'));
   });
@@ -54,13 +66,16 @@ export async function buildServer({ bus, log, token, side, revokeMs }: AdminOpti
     openapi: {
       openapi: '3.1.0',
       info: { title: 'Culvert admin API', version: '1', description: 'Devices, their tokens and their leases.' },
-      components: { securitySchemes: { adminToken: { type: 'http', scheme: 'bearer' } } },
-      security: [{ adminToken: [] }],
+      components: { securitySchemes: { operatorToken: { type: 'http', scheme: 'bearer' } } },
+      security: [{ operatorToken: [] }],
     },
   });
   await app.register(swaggerUi, { routePrefix: '/docs' });
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
-  await app.register(deviceRoutes, { bus, side, log, revokeMs });
-  await app.register(liveFeed, { bus });
+  await app.register(loginRoutes, { records, rights, loginMs: limits.LOGIN_MS, secure: side.scheme === 'https' });
+  await app.register(operatorRoutes, { records, limits });
+  await app.register(auditRoutes, { audit });
+  await app.register(deviceRoutes, { bus, side, log, revokeMs: limits.COMMAND_MS * 2 });
+  await app.register(liveFeed, { bus, running });
   return app as unknown as FastifyInstance;
 }

@@ -1,7 +1,8 @@
 import { Bus, type CommandReply, type LeaseSchema } from '@culvert/bus';
-import { CulvertError } from '@culvert/contracts';
+import { AUDIT_STREAM, AUDIT_SUBJECTS, CulvertError, DEFAULT_LIMITS } from '@culvert/contracts';
 import { createLogger, digestOf } from '@culvert/service-kit';
 import { type ServerProcess, startNats } from '@culvert/test/harness/servers.ts';
+import { jetstreamManager } from '@nats-io/jetstream';
 import type { FastifyInstance } from 'fastify';
 import type Type from 'typebox';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -50,6 +51,8 @@ beforeAll(async () => {
   nats = await startNats();
   const connect = (service: string) => Bus.connect({ url: nats.url, name: `${service}-1`, service, log, commandMs: 3_000 });
   [managerBus, adminBus] = await Promise.all([connect('lease-manager'), connect('admin')]);
+  const jsm = await jetstreamManager(managerBus.nc);
+  await jsm.streams.add({ name: AUDIT_STREAM, subjects: AUDIT_SUBJECTS });
   await managerBus.serve('1.0.0', {
     'device.add': ({ device, token_digest }) => {
       if (registry.has(device)) throw new CulvertError('already_exists', `${device} exists`);
@@ -75,7 +78,7 @@ beforeAll(async () => {
     },
   });
   app = await buildServer({
-    ...{ bus: adminBus, log, token: TOKEN, revokeMs: 3_000 },
+    ...{ bus: adminBus, log, id: 'admin-1', token: TOKEN, limits: DEFAULT_LIMITS },
     side: { scheme: 'http', port: 8080, tcpHost: 'culvert.localhost' },
   });
   url = await app.listen({ host: '127.0.0.1', port: 0 });
@@ -285,7 +288,7 @@ describe('without a lease-manager', () => {
     const silent = await startNats();
     const alone = await Bus.connect({ url: silent.url, name: 'admin-3', service: 'admin', log, commandMs: 300 });
     const other = await buildServer({
-      ...{ bus: alone, log, token: TOKEN, revokeMs: 300 },
+      ...{ bus: alone, log, id: 'admin-3', token: TOKEN, limits: DEFAULT_LIMITS },
       side: { scheme: 'http', port: 80, tcpHost: 'x' },
     });
     try {

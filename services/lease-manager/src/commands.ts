@@ -42,6 +42,10 @@ export async function serveCommands(version: string, deps: ManagerDeps): Promise
       if (record === null) throw new CulvertError('not_found', `there is no device named ${device}`);
       return { ok: true, device: record, lease: (await store.leases.get(device)).lease };
     },
+    'record.get': (request) => deps.records.get(request),
+    'record.list': (request) => deps.records.list(request),
+    'record.put': (request) => deps.records.put(request),
+    'record.delete': (request) => deps.records.delete(request),
     'device.revoke': async ({ device }) => ({ ok: true, missing: await revokeDevice(device, deps) }),
     'device.rotate': async ({ device, token_digest }) => {
       await store.devices.rotate(device, token_digest);

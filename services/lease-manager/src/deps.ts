@@ -2,6 +2,7 @@ import type { Bus } from '@culvert/bus';
 import type { Limits } from '@culvert/contracts';
 import type { LeaseStore } from '@culvert/lease-store';
 import type { Logger } from '@culvert/service-kit';
+import type { KeptRecords } from './kept-records.ts';
 import type { KeptRegistry } from './kept-registry.ts';
 import type { ManagerMetrics } from './metrics.ts';
 import type { Tellers } from './tell.ts';
@@ -11,6 +12,7 @@ export interface ManagerDeps {
   store: LeaseStore;
   /** The operators' part of the store, kept outside of it as well. */
   kept: KeptRegistry;
+  records: KeptRecords;
   bus: Bus;
   limits: Limits;
   log: Logger;

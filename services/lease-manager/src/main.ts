@@ -2,6 +2,8 @@ import { LeaseStore } from '@culvert/lease-store';
 import { InstanceRegistration, runService, setting } from '@culvert/service-kit';
 import { serveCommands } from './commands.ts';
 import type { ManagerDeps } from './deps.ts';
+import { KeptBucket } from './kept-bucket.ts';
+import { KeptRecords } from './kept-records.ts';
 import { KeptRegistry } from './kept-registry.ts';
 import { createMetrics } from './metrics.ts';
 import { Relay } from './relay.ts';
@@ -26,8 +28,10 @@ await runService({
     const tellers = new Tellers(store, bus, log);
     onStop('tellers', () => tellers.stop());
     const metrics = createMetrics(health.registry, { outbox: () => store.outbox.length(), telling: () => tellers.size });
-    const kept = new KeptRegistry(bus.nc, store);
-    const deps: ManagerDeps = { store, kept, bus, limits, log, metrics, tellers, domain: config.CULVERT_DOMAIN };
+    const bucket = new KeptBucket(bus.nc);
+    const kept = new KeptRegistry(bucket, store);
+    const records = new KeptRecords(bucket, store, log);
+    const deps: ManagerDeps = { store, kept, records, bus, limits, log, metrics, tellers, domain: config.CULVERT_DOMAIN };
 
     const sweeper = new Sweeper(deps);
     await sweeper.start();

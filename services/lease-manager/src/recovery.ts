@@ -1,6 +1,6 @@
 import type { ManagerDeps } from './deps.ts';
 
-/** Devices that are put back at once. */
+/** Devices, or other records, that are put back at once. */
 const BATCH = 500;
 
 /**
@@ -34,21 +34,26 @@ export class StoreRecovery {
   }
 
   async #prepare(incarnation: string): Promise<void> {
-    const { store, kept, limits, log } = this.#deps;
+    const { store, kept, records, limits, log } = this.#deps;
     const previous = await kept.mirrored();
     const devices = await kept.all();
     for (let i = 0; i < devices.length; i += BATCH) await store.recovery.load(devices.slice(i, i + BATCH));
+    const others = await records.all();
+    for (let i = 0; i < others.length; i += BATCH) await store.kept.load(others.slice(i, i + BATCH));
     // A system that is new has lost nothing: nobody holds anything.
-    const isNew = previous === undefined && devices.length === 0;
+    const isNew = previous === undefined && devices.length === 0 && others.length === 0;
     const opened = await store.recovery.open(isNew ? 0 : limits.RECOVERY_MS, isNew ? '' : (previous ?? 'unknown'));
     if (!isNew) log.warn({ event: 'store.recovering', incarnation, previous, devices: devices.length, state: opened.state });
   }
 
   async #mirror(incarnation: string): Promise<void> {
     if (this.#mirrored === incarnation) return;
-    const { kept, log } = this.#deps;
+    const { kept, records, log } = this.#deps;
     try {
-      if ((await kept.mirrored()) !== incarnation) await kept.mirror(incarnation);
+      if ((await kept.mirrored()) !== incarnation) {
+        await records.mirror();
+        await kept.mirror(incarnation);
+      }
       this.#mirrored = incarnation;
     } catch (err) {
       log.debug({ event: 'registry.not_mirrored', err }); // the next step tries again

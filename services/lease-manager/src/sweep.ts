@@ -57,6 +57,7 @@ export class Sweeper {
       for (const instance of await store.instances.gone()) await this.#releaseAll(instance);
       await inParallel(await store.leases.due(BATCH), (device) => this.#advance(device));
       this.#rehoming.look();
+      this.#deps.records.look();
       if (this.#failing) log.info({ event: 'sweep.back' });
       this.#failing = false;
     } catch (err) {

@@ -1,0 +1,68 @@
+import type { Records } from '@culvert/bus';
+import { ROLES } from '@culvert/contracts';
+import { createLoginToken, digestOf } from '@culvert/service-kit';
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import Type from 'typebox';
+import { problems } from '../problem.ts';
+import { loginCookieOf, setLoginCookie } from './login-cookie.ts';
+import type { Rights } from './rights.ts';
+
+export interface LoginOptions {
+  records: Records;
+  rights: Rights;
+  /** How long a login lasts, in milliseconds. */
+  loginMs: number;
+  /** The cookie travels over https only. */
+  secure: boolean;
+}
+
+const Who = Type.Object({ name: Type.String(), role: Type.Enum(ROLES) });
+
+/** `/v1/login`: a browser exchanges an operator's token for a cookie, so that no script of a page ever holds the token. */
+export const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (app, { records, rights, loginMs, secure }) => {
+  app.post(
+    '/v1/login',
+    {
+      config: { role: 'open', audit: 'login.add' },
+      schema: {
+        summary: 'Log in: a cookie for a token',
+        description: 'Writes with the cookie need the header Culvert-Request: 1.',
+        security: [],
+        body: Type.Object({ token: Type.String({ minLength: 1, maxLength: 512 }) }),
+        response: { 200: Who, ...problems(400) },
+      },
+    },
+    async (request, reply) => {
+      const operator = await rights.ofToken(request.body.token);
+      const { name, role, tokenDigest } = operator;
+      request.operator = operator;
+      request.audited.object = name;
+      const token = createLoginToken();
+      const login = { operator: name, token_digest: tokenDigest, created_at: Date.now() };
+      await records.put('login', digestOf(token), login, { expected: 0, ttlMs: loginMs });
+      setLoginCookie(reply, token, loginMs, secure);
+      return { name, role };
+    },
+  );
+
+  app.get(
+    '/v1/login',
+    { config: { role: 'viewer' }, schema: { summary: 'Who am I?', response: { 200: Who, ...problems() } } },
+    async (request) => ({ name: request.operator?.name ?? '', role: request.operator?.role ?? 'viewer' }),
+  );
+
+  app.delete(
+    '/v1/login',
+    {
+      config: { role: 'viewer', audit: 'login.delete' },
+      schema: { summary: 'Log out', response: { 200: Type.Object({ ended: Type.Boolean() }), ...problems() } },
+    },
+    async (request, reply) => {
+      request.audited.object = request.operator?.name ?? '';
+      const cookie = loginCookieOf(request);
+      const ended = cookie !== undefined && (await records.delete('login', digestOf(cookie)));
+      setLoginCookie(reply, '', 0, secure);
+      return { ended };
+    },
+  );
+};

@@ -1,0 +1,93 @@
+import type { KeptRecord, Records } from '@culvert/bus';
+import { CulvertError, ROOT_OPERATOR, type Role, roleSuffices } from '@culvert/contracts';
+import { digestOf, isLoginToken, operatorOfToken, sameDigest } from '@culvert/service-kit';
+import type { FastifyRequest } from 'fastify';
+import { loginCookieOf } from './login-cookie.ts';
+
+/** Who asks, and what with. */
+export interface Operator {
+  name: string;
+  role: Role;
+  /** `login`: a browser that sends its cookie by itself; its writes need more proof. */
+  via: 'token' | 'login';
+  /** Digest of the token that was presented, or that the login was opened with. */
+  tokenDigest: string;
+  /** Id of the login; empty for a token. */
+  login: string;
+}
+
+/** A browser adds it to no request that another site made it send. */
+export const WRITE_HEADER = 'culvert-request';
+const READS = new Set(['GET', 'HEAD', 'OPTIONS']);
+const wrong = (): CulvertError => new CulvertError('unauthorized', 'the token is wrong, or its operator is removed');
+
+/**
+ * Finds out who asks and whether they may. The registry is asked every time: whoever was removed is out at the next request.
+ * The token of CULVERT_ADMIN_TOKEN needs no registry.
+ */
+export class Rights {
+  readonly #records: Records;
+  readonly #root: string;
+
+  constructor(records: Records, rootToken: string) {
+    this.#records = records;
+    this.#root = digestOf(rootToken);
+  }
+
+  /** @throws CulvertError `unauthorized`, `forbidden`, or `unavailable` when the registry cannot be asked. */
+  async check(request: FastifyRequest, wanted: Role): Promise<Operator> {
+    const operator = await this.#who(request);
+    if (operator.via === 'login' && !READS.has(request.method) && request.headers[WRITE_HEADER] === undefined) {
+      throw new CulvertError('forbidden', 'a write with a login cookie needs the header Culvert-Request: 1');
+    }
+    request.operator = operator; // a refusal is told of them, too
+    mustHave(operator.role, wanted);
+    return operator;
+  }
+
+  /** The operator of a token. @throws CulvertError `unauthorized`, `unavailable` */
+  async ofToken(token: string): Promise<Operator> {
+    const tokenDigest = digestOf(token);
+    if (sameDigest(tokenDigest, this.#root)) return { name: ROOT_OPERATOR, role: 'admin', via: 'token', tokenDigest, login: '' };
+    const name = operatorOfToken(token);
+    if (name === undefined) throw wrong(); // mistyped, or no token at all: nobody is asked
+    return { name, role: await this.#roleOf(name, tokenDigest), via: 'token', tokenDigest, login: '' };
+  }
+
+  /** Looks again whether somebody who was let in may still do what wants this role. @throws CulvertError as `check` */
+  async again(operator: Operator, wanted: Role): Promise<void> {
+    if (operator.via === 'login' && (await this.#records.get('login', operator.login)) === null) throw wrong();
+    mustHave(await this.#roleOf(operator.name, operator.tokenDigest), wanted);
+  }
+
+  async #who(request: FastifyRequest): Promise<Operator> {
+    const { authorization } = request.headers;
+    const bearer = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1];
+    if (bearer !== undefined) return this.ofToken(bearer);
+    const cookie = loginCookieOf(request);
+    if (authorization !== undefined || cookie === undefined) {
+      throw new CulvertError('unauthorized', 'expected Authorization: Bearer <operator token>, or the cookie of a login');
+    }
+    if (!isLoginToken(cookie)) throw wrong();
+    const id = digestOf(cookie);
+    const login: KeptRecord<'login'> | null = await this.#records.get('login', id);
+    if (login === null) throw new CulvertError('unauthorized', 'the login is over');
+    const { operator: name, token_digest: tokenDigest } = login.value;
+    return { name, role: await this.#roleOf(name, tokenDigest), via: 'login', tokenDigest, login: id };
+  }
+
+  async #roleOf(name: string, tokenDigest: string): Promise<Role> {
+    if (name === ROOT_OPERATOR) {
+      if (sameDigest(tokenDigest, this.#root)) return 'admin';
+      throw wrong();
+    }
+    const record = await this.#records.get('operator', name);
+    const known = record?.value.tokens.some(({ digest }) => sameDigest(digest, tokenDigest)) ?? false;
+    if (record === null || !known) throw wrong();
+    return record.value.role;
+  }
+}
+
+function mustHave(role: Role, wanted: Role): void {
+  if (!roleSuffices(role, wanted)) throw new CulvertError('forbidden', `this needs the role ${wanted}; yours is ${role}`);
+}
