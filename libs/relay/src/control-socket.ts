@@ -4,7 +4,7 @@ import { FrameParser } from '@culvert/wire';
 import { CLOSE_BROKEN, type Role } from './ending.ts';
 import { FlushWatch } from './flush-watch.ts';
 import { FrameWriter } from './frame-writer.ts';
-import { KEEPALIVE_MS } from './splice.ts';
+import { KEEPALIVE_MS } from './keepalive.ts';
 import { type Swept, sweep } from './sweep.ts';
 import type { UpgradedSocket } from './upgrade.ts';
 

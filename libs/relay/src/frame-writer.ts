@@ -1,5 +1,5 @@
 import type net from 'node:net';
-import { DEFAULT_LIMITS, ERRORS, type ErrorCode } from '@culvert/contracts';
+import { DEFAULT_LIMITS, ERRORS, type ErrorCode, LIMITS } from '@culvert/contracts';
 import {
   applyMask,
   encodeClose,
@@ -18,12 +18,18 @@ import { type MaskSource, maskSource } from './masks.ts';
 /** Control frames that may wait behind data; a peer that pings without reading gets no more pongs than this holds. */
 const CONTROL_BACKLOG = 4096;
 
+/** Frames of messages go into the write of the data behind them up to this size: copying costs less than a system call. */
+const JOINED_BYTES = 16 * 1024;
+
 /** Writes frames to an upgraded socket. Writes to a socket that has ended are left out: its 'close' tells the owner. */
 export class FrameWriter {
   readonly maxFrame: number;
   readonly #socket: net.Socket;
   readonly #mask: MaskSource;
   readonly #pongLimit: number;
+  /** Small frames of this turn that are not written yet, so that they share a system call. */
+  #waiting: Buffer[] = [];
+  #flushing = false;
 
   /** @param maxBacklog Bytes of data that may wait at once (one read); control frames come on top. */
   constructor(
@@ -33,7 +39,7 @@ export class FrameWriter {
   ) {
     this.#socket = socket;
     this.#mask = maskSource(options.role, options.mask);
-    this.maxFrame = options.maxFrame ?? DEFAULT_LIMITS.MAX_FRAME_BYTES;
+    this.maxFrame = options.maxFrame ?? (options.role === 'client' ? LIMITS.MAX_FRAME_BYTES.max : DEFAULT_LIMITS.MAX_FRAME_BYTES);
     this.#pongLimit = maxBacklog + CONTROL_BACKLOG;
   }
 
@@ -43,6 +49,14 @@ export class FrameWriter {
    */
   data(bytes: Buffer, from: number, to: number, flushed: () => void): void {
     if (!this.#socket.writable || from === to) return;
+    if (this.#waiting.length > 0) {
+      if (from >= HEADROOM && to - from <= Math.min(JOINED_BYTES, this.maxFrame)) {
+        const start = this.#seal(bytes, from, from, to, bytes);
+        this.#socket.write(this.#joined(bytes.subarray(start, to)), flushed);
+        return;
+      }
+      this.flush();
+    }
     if (from >= HEADROOM && to - from <= this.maxFrame) {
       const start = this.#seal(bytes, from, from, to, bytes);
       this.#socket.write(bytes.subarray(start, to), flushed);
@@ -72,23 +86,39 @@ export class FrameWriter {
     this.text(encodeMessage(message));
   }
 
+  /** A message behind which data are likely to follow with the next read of another socket: it waits for them that long. */
+  messageBeforeData(message: Message): void {
+    this.#waiting.push(encodeText(encodeMessage(message), this.#mask()));
+    this.#flushing = true;
+    setImmediate(() => setImmediate(this.flush)); // the second one comes after the event loop has looked for bytes
+  }
+
+  /** Writes what waits to share a system call with what follows. */
+  readonly flush = (): void => {
+    if (this.#waiting.length === 0) return;
+    const frames = this.#joined();
+    if (this.#socket.writable) this.#socket.write(frames);
+  };
+
   ping(): void {
-    if (this.#socket.writableLength <= this.#pongLimit) this.#write(encodeFrame(OPCODE.ping, NOTHING, this.#mask()));
+    if (this.#backlog <= this.#pongLimit) this.#write(encodeFrame(OPCODE.ping, NOTHING, this.#mask()));
   }
 
   pong(payload: Buffer): void {
-    if (this.#socket.writableLength <= this.#pongLimit) this.#write(encodeFrame(OPCODE.pong, payload, this.#mask()));
+    if (this.#backlog <= this.#pongLimit) this.#write(encodeFrame(OPCODE.pong, payload, this.#mask()));
   }
 
   /** A close frame; its reason is the code, and for faults a text behind it. */
   closeWith(code: ErrorCode, text?: string): void {
     const close = ERRORS[code].close ?? CLOSE_INTERNAL;
     this.#write(encodeClose(close, text === undefined ? code : `${code}: ${text}`, this.#mask()));
+    this.flush();
   }
 
   /** Answers the peer's close frame. */
   closeBack(close: number): void {
     this.#write(encodeClose(close === CLOSE_NO_CODE ? CLOSE_NORMAL : close, '', this.#mask()));
+    this.flush();
   }
 
   #seal(header: Buffer, headerEnd: number, from: number, to: number, bytes: Buffer): number {
@@ -97,8 +127,25 @@ export class FrameWriter {
     return putHeader(header, headerEnd, to - from, OPCODE.binary, mask);
   }
 
+  /** What waits, with `last` behind it. */
+  #joined(last?: Buffer): Buffer {
+    const frames = this.#waiting;
+    this.#waiting = [];
+    this.#flushing = false;
+    if (last !== undefined) frames.push(last);
+    return frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames);
+  }
+
+  get #backlog(): number {
+    return this.#waiting.reduce((sum, frame) => sum + frame.length, this.#socket.writableLength);
+  }
+
+  /** At the end of this callback, with whatever else it says. */
   #write(frame: Buffer): void {
-    if (this.#socket.writable) this.#socket.write(frame);
+    this.#waiting.push(frame);
+    if (this.#flushing) return;
+    this.#flushing = true;
+    process.nextTick(this.flush);
   }
 }
 

@@ -3,6 +3,7 @@ import type { ErrorCode, Limits, VisitorOutcome } from '@culvert/contracts';
 import { bytesTaken, reset } from './adopt.ts';
 import { outcomeOf, outcomeOfTcp, type Role } from './ending.ts';
 import { FlushWatch } from './flush-watch.ts';
+import { Keepalive } from './keepalive.ts';
 import { Reader } from './reader.ts';
 import { sweep } from './sweep.ts';
 
@@ -57,6 +58,7 @@ export class Splice {
   readonly #tcp: net.Socket;
   readonly #reader: Reader;
   readonly #watch: FlushWatch;
+  readonly #keepalive: Keepalive;
   readonly #flushedDown: () => void;
   readonly #resolve: (result: SpliceResult) => void;
   #settled = false;
@@ -69,7 +71,7 @@ export class Splice {
   #lingerSince = 0;
 
   /**
-   * @param tcp Paused; may have unread bytes.
+   * @param tcp Paused, with TCP_NODELAY; may have unread bytes.
    * @param flushedDown To be called when a write to the TCP socket was flushed.
    * @throws CulvertError `peer_reset` when the socket is already gone.
    */
@@ -87,11 +89,10 @@ export class Splice {
     this.#tcp = this.#reader.attach(tcp);
     this.#reader.sink = link.socket;
     this.#watch = new FlushWatch(this.#tcp);
+    this.#keepalive = new Keepalive(this.#tcp);
     const { promise, resolve } = Promise.withResolvers<SpliceResult>();
     this.done = promise;
     this.#resolve = resolve;
-    this.#tcp.setNoDelay(true);
-    this.#tcp.setKeepAlive(true, KEEPALIVE_MS);
     this.#tcp.on('end', this.#tcpOnEnd).on('finish', this.#advance).on('error', ignore).on('close', this.#tcpOnClose);
     sweep.add(this, Math.min(limits.LINGER_MS, limits.WRITE_MS));
   }
@@ -159,6 +160,7 @@ export class Splice {
 
   check(now: number): void {
     const { LINGER_MS, WRITE_MS } = this.#link.limits;
+    this.#keepalive.check();
     if (this.#watch.frozen(now, WRITE_MS)) {
       this.#cut('write_timeout');
       return;
@@ -207,8 +209,5 @@ export class Splice {
     this.#reader.drop();
   };
 }
-
-/** Finds peers that vanished without a word while nothing is to be sent. */
-export const KEEPALIVE_MS = 60_000;
 
 function ignore(): void {}

@@ -4,13 +4,14 @@ import { decodeMessage, FrameParser, type Message } from '@culvert/wire';
 import { codeOfAbort, codeOfEnding, outcomeOf, outcomeOfClose, type Role } from './ending.ts';
 import { FlushWatch } from './flush-watch.ts';
 import { FrameWriter } from './frame-writer.ts';
+import { Keepalive } from './keepalive.ts';
 import { Reader } from './reader.ts';
-import { KEEPALIVE_MS, type Link, type RelayLimits, Splice, type SpliceResult } from './splice.ts';
+import { type Link, type RelayLimits, Splice, type SpliceResult } from './splice.ts';
 import { sweep } from './sweep.ts';
 
 export interface TransferOptions {
   role: Role;
-  /** Largest binary frame the peer takes, in bytes. Default: MAX_FRAME_BYTES (64 KiB). */
+  /** Largest binary frame the peer takes, in bytes. Default: a device MAX_FRAME_BYTES (64 KiB), a server 1 MiB. */
   maxFrame?: number;
   /** Bytes that came behind the handshake. */
   head?: Buffer;
@@ -59,6 +60,7 @@ export class Transfer {
   readonly #parser: FrameParser;
   readonly #writer: FrameWriter;
   readonly #watch: FlushWatch;
+  readonly #keepalive: Keepalive;
   readonly #link: Link;
 
   #phase: 'open' | 'closing' | 'gone' = 'open';
@@ -89,6 +91,7 @@ export class Transfer {
     this.#socket = this.#reader.attach(socket, options.head);
     this.#writer = new FrameWriter(this.#socket, options, limits.TRANSFER_BUFFER_BYTES);
     this.#watch = new FlushWatch(this.#socket);
+    this.#keepalive = new Keepalive(this.#socket);
     this.#parser = new FrameParser(
       { role: this.role, maxText: limits.CONTROL_MESSAGE_BYTES },
       {
@@ -111,8 +114,6 @@ export class Transfer {
       sendEnd: () => this.#writer.end(),
       spliceOver: (code) => this.#spliceOver(code),
     };
-    this.#socket.setNoDelay(true);
-    this.#socket.setKeepAlive(true, KEEPALIVE_MS);
     this.#socket.on('end', this.#socketOnEnd).on('error', ignore).on('close', this.#socketOnClose);
     sweep.add(this, Math.min(limits.WRITE_MS, limits.CLOSE_MS, limits.WARM_ACCEPT_MS, options.heartbeatMs ?? limits.WRITE_MS));
     process.nextTick(() => this.#reader.start()); // the caller has the object before it hears of anything
@@ -208,6 +209,11 @@ export class Transfer {
     if (this.#phase === 'open') this.#writer.message(message);
   }
 
+  /** The same when the visitor's first bytes are about to follow: both may share a system call. */
+  sendBeforeData(message: Message): void {
+    if (this.#phase === 'open') this.#writer.messageBeforeData(message);
+  }
+
   ping(): void {
     this.#pingedAt = performance.now();
     this.#writer.ping();
@@ -223,6 +229,7 @@ export class Transfer {
 
   /** For the sweep. */
   check(now: number): void {
+    this.#keepalive.check();
     if (now >= this.#closeBy) this.#socket.destroy();
     else if (this.#watch.frozen(now, this.#limits.WRITE_MS)) this.#kill('write_timeout');
     else if (this.#options.heartbeatMs !== undefined && this.#phase === 'open') this.#heartbeat(now, this.#options.heartbeatMs);

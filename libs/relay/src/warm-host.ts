@@ -90,7 +90,7 @@ export class WarmHost {
     this.#splice = splice;
     this.#offer = { splice, until: performance.now() + this.#acceptMs, onAccepted: options.onAccepted, resolve };
     sweep.add(this, this.#acceptMs);
-    this.transfer.send({ type: 'assign', id: visitor.id, port: visitor.port, visitor: visitor.visitor });
+    this.transfer.sendBeforeData({ type: 'assign', id: visitor.id, port: visitor.port, visitor: visitor.visitor });
     this.transfer.run(splice, options);
     splice.done.then((result) => {
       this.#offerOver(splice);
