@@ -155,9 +155,40 @@ export function encodeMessage(message: Message): string {
   if (bytes > MESSAGE_MAX) {
     throw new CulvertError('too_large', `message ${message.type} has ${bytes} bytes; expected at most ${MESSAGE_MAX}`);
   }
-  const decoded = decodeMessage(encoded);
-  if (decoded.type === 'fault') throw new CulvertError('internal', decoded.fault);
+  const fields: Record<string, unknown> = { ...message };
+  const wrong = flatFault(fields) ?? fieldsFault(message.type, fields, {});
+  if (wrong !== undefined) throw new CulvertError('internal', wrong);
   return encoded;
+}
+
+function flatFault(given: Record<string, unknown>): string | undefined {
+  for (const name in given) {
+    const entry = given[name];
+    if (typeof entry === 'object' && entry !== null) {
+      return `field ${show(name)} holds an object or array; expected a flat JSON object`;
+    }
+  }
+  return undefined;
+}
+
+/** What is wrong with the fields of a message, or undefined; those that are known are put into `message`. */
+function fieldsFault(type: MessageType, given: Record<string, unknown>, message: Record<string, unknown>): string | undefined {
+  const fields = FIELDS[type];
+  for (const name in fields) {
+    const field = fields[name] as Field;
+    const entry = Object.hasOwn(given, name) ? given[name] : undefined;
+    if (entry === undefined) {
+      if (field.optional) continue;
+      return `message ${type} lacks field ${name}; expected ${field.check(undefined)}`;
+    }
+    const expected = field.check(entry);
+    if (expected !== undefined) return `field ${name} of message ${type} is ${show(entry)}; expected ${expected}`;
+    message[name] = entry;
+  }
+  if (type === 'endpoint' && message.url === undefined && (message.host === undefined || message.public_port === undefined)) {
+    return 'message endpoint lacks its public side; expected url, or host and public_port';
+  }
+  return undefined;
 }
 
 /** Reads one text message. Unknown types and fields are not faults; everything else that is wrong is named. Never throws. */
@@ -174,29 +205,15 @@ export function decodeMessage(encoded: string): Decoded {
     return fault('a message is not a JSON object; expected a flat one');
   }
   const given = value as Record<string, unknown>;
-  for (const [name, entry] of Object.entries(given)) {
-    if (typeof entry === 'object' && entry !== null) {
-      return fault(`field ${show(name)} holds an object or array; expected a flat JSON object`);
-    }
-  }
+  const nested = flatFault(given);
+  if (nested !== undefined) return fault(nested);
   const type = Object.hasOwn(given, 'type') ? given.type : undefined;
   if (typeof type !== 'string') return fault('field type is missing or not text; expected the name of a message');
   if (!Object.hasOwn(FIELDS, type)) return { type: 'unknown', name: type.slice(0, 64) };
   const known = type as MessageType;
   const message: Record<string, unknown> = { type: known };
-  for (const [name, field] of Object.entries(FIELDS[known])) {
-    const entry = Object.hasOwn(given, name) ? given[name] : undefined;
-    if (entry === undefined) {
-      if (field.optional) continue;
-      return fault(`message ${known} lacks field ${name}; expected ${field.check(undefined)}`);
-    }
-    const expected = field.check(entry);
-    if (expected !== undefined) return fault(`field ${name} of message ${known} is ${show(entry)}; expected ${expected}`);
-    message[name] = entry;
-  }
-  if (known === 'endpoint' && message.url === undefined && (message.host === undefined || message.public_port === undefined)) {
-    return fault('message endpoint lacks its public side; expected url, or host and public_port');
-  }
+  const wrong = fieldsFault(known, given, message);
+  if (wrong !== undefined) return fault(wrong);
   return message as unknown as Message;
 }
 
