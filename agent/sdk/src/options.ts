@@ -3,7 +3,7 @@ import { BACKOFF, type BackoffPolicy } from '@culvert/wire';
 import { formatMapping, type Mapping, parseMapping } from './mapping.ts';
 
 /** A browser opens about as many connections at once. */
-const WARM_DEFAULT = 4;
+const WARM_DEFAULT = 16;
 
 /** Limits of `@culvert/contracts` that an agent reads; all in milliseconds. */
 export type AgentLimits = Pick<
@@ -24,7 +24,7 @@ export interface AgentOptions {
   proxy?: string | null;
   /** Certificates (PEM) to trust besides those of Node. Certificates are always verified. */
   ca?: string;
-  /** Warm transfers to keep waiting when the server grants them: visitors are then served without a dial. 0 to 64, default 4. */
+  /** Most warm transfers to keep waiting, as visitors need them and the server grants them: they are served without a dial. 0 to 64, default 16. */
   warm?: number;
   /** Most transfers at once, waiting warm ones included; dials beyond are refused as `busy`. 1 to 10,000, default 256. */
   transfers?: number;

@@ -15,8 +15,11 @@ export interface WarmHandlers {
 /** Visitors who come at once are answered before new warm transfers are opened for those after them. */
 const REPLENISH_MS = 50;
 
+/** How many are kept at first; each visitor who found none doubles it, up to `warm`. */
+const AT_FIRST = 4;
+
 /**
- * Keeps up to `warm` transfers waiting at the listener that dialled last. Only a visit makes it open any, so that a device
+ * Keeps transfers waiting at the listener that dialled last, as many as its visitors need and `warm` at most. Only a visit makes it open any, so that a device
  * nobody visits has none, and a server that refuses or closes them is asked again at the next visit, after a backoff.
  *
  *   none --visit--> opening --granted--> waiting --assign--> with a visitor --idle--> waiting
@@ -35,6 +38,8 @@ export class WarmTransfers {
   #timer: NodeJS.Timeout | undefined;
   #backoff;
   #notBefore = 0;
+  /** How many should wait. */
+  #wanted = 0;
 
   constructor(settings: Settings, opener: TransferOpener, handlers: WarmHandlers) {
     this.#settings = settings;
@@ -53,6 +58,8 @@ export class WarmTransfers {
     const listener = path.slice(TRANSFER_PATH.length + 1).split('/', 1)[0] ?? '';
     if (listener !== this.#at?.listener) this.#notBefore = 0;
     this.#at = { control, listener };
+    const known = this.#closing.size === 0 ? 0 : this.#wanted; // all closed: nobody came for long
+    this.#wanted = Math.min(this.#settings.warm, Math.max(AT_FIRST, known * 2));
     this.visited();
   }
 
@@ -94,7 +101,7 @@ export class WarmTransfers {
 
   /** One alone, so that a server that refuses is asked once; then the others together. */
   async #replenish(): Promise<void> {
-    const missing = Math.min(this.#settings.warm - this.size, this.#handlers.room());
+    const missing = Math.min(this.#wanted - this.size, this.#handlers.room());
     if (missing <= 0 || performance.now() < this.#notBefore) return;
     if (!(await this.#open())) return;
     await Promise.all(Array.from({ length: missing - 1 }, () => this.#open()));

@@ -14,7 +14,7 @@ describe('the control connection', () => {
       name: 'alice',
       ports: 'http:80,tcp:22',
       transfers: '7',
-      warm: '4',
+      warm: '16',
       max_frame: '4096',
       boot: expect.stringMatching(/^[\w-]{22}$/),
     });

@@ -123,6 +123,12 @@ export const LIMITS = {
   WARM_PER_DEVICE: count(16, 0, 64, 'warm transfers waiting per device'),
   WARM_PER_LISTENER: count(1024, 0, 20_000, 'warm transfers waiting per listener'),
   WARM_RECENT_MS: ms(5 * MINUTE, 100, 24 * HOUR, 'a device visited this recently may keep warm transfers'),
+  WARM_WAIT_MS: ms(
+    20,
+    0,
+    SECOND,
+    'a visitor waits for a warm transfer to come back instead of dialling, when one came back as lately',
+  ),
   WARM_ACCEPT_MS: ms(2 * SECOND, 50, 10 * SECOND, 'from `assign` to `accepted`; afterwards the visitor is dialled classically'),
   // Inline transfers
   INLINE_PER_DEVICE: count(16, 0, 64, 'inline transfers granted to a device; 0 grants none'),

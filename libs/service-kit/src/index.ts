@@ -3,6 +3,7 @@ export * from './handshakes.ts';
 export * from './health.ts';
 export * from './instance.ts';
 export * from './log.ts';
+export * from './random-id.ts';
 export * from './reassertion.ts';
 export * from './redis.ts';
 export * from './service.ts';

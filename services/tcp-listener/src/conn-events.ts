@@ -7,6 +7,8 @@ export type ConnEvent = 'conn.opened' | 'conn.closed' | 'conn.failed';
 
 /** Events between two round trips to NATS: what may be lost with the connection. */
 const BATCH = 256;
+/** Events wait this long for others, so that a batch of them shares a write and a round trip. */
+const GATHER_MS = 10;
 const ANNOUNCE_MS = 10_000;
 
 /**
@@ -22,7 +24,8 @@ export class ConnEvents {
   #ring: { subject: string; body: string }[] = [];
   #oldest = 0;
   #seq = 0;
-  #flushing = false;
+  #flushing: Promise<void> | undefined;
+  #gathering: NodeJS.Timeout | undefined;
   #droppedSince = 0;
   #announcement: NodeJS.Timeout | undefined;
 
@@ -55,13 +58,20 @@ export class ConnEvents {
     };
     this.#ring.push({ subject: `${type}.${device}`, body: JSON.stringify(event) });
     if (this.#ring.length - this.#oldest > this.#limits.EVENT_RING) this.#drop();
-    if (!this.#flushing) void this.flush();
+    this.#gathering ??= setTimeout(() => void this.flush(), GATHER_MS);
   }
 
   /** Sends what waits; to be called when NATS is back too. Never rejects. */
-  async flush(): Promise<void> {
-    if (this.#flushing) return;
-    this.#flushing = true;
+  flush(): Promise<void> {
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
+    this.#flushing ??= this.#send().finally(() => {
+      this.#flushing = undefined;
+    });
+    return this.#flushing;
+  }
+
+  async #send(): Promise<void> {
     try {
       while (this.#ring.length > this.#oldest && this.#bus.connected) {
         const batch = this.#ring.slice(this.#oldest, this.#oldest + BATCH);
@@ -72,13 +82,12 @@ export class ConnEvents {
       }
     } catch (err) {
       this.#log.debug({ event: 'conn_events.interrupted', err: (err as Error).message });
-    } finally {
-      this.#flushing = false;
     }
   }
 
   stop(): void {
     clearTimeout(this.#announcement);
+    clearTimeout(this.#gathering);
   }
 
   #drop(): void {

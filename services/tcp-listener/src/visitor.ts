@@ -1,8 +1,7 @@
-import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { CulvertError, type Endpoint, type Limits, type VisitorOutcome } from '@culvert/contracts';
 import { outcomeOf, type SpliceResult } from '@culvert/relay';
-import type { Logger } from '@culvert/service-kit';
+import { type Logger, randomId } from '@culvert/service-kit';
 import type { ConnEvents } from './conn-events.ts';
 import type { Device, Visitor } from './device.ts';
 import { answerHttp } from './http-answer.ts';
@@ -41,7 +40,7 @@ class VisitorGone extends Error {}
 export async function serveVisitor(socket: Socket, endpoint: Endpoint, device: Device, deps: VisitorDeps): Promise<void> {
   const { limits, log, metrics, tenures } = deps;
   const startedAt = performance.now();
-  const conn = randomBytes(9).toString('base64url');
+  const conn = randomId(9);
   const from = endpoint.scheme === 'tcp' ? addressOf(socket) : `edge:${conn}`;
   const life = new AbortController();
   const visitor: Visitor = {
@@ -70,6 +69,8 @@ export async function serveVisitor(socket: Socket, endpoint: Endpoint, device: D
     device.visitors.add(visitor);
     device.visitedAt = startedAt;
     giveSlot = await device.slots.take(life.signal, limits.DIAL_MS);
+    await device.warm.soon(limits.WARM_WAIT_MS);
+    life.signal.throwIfAborted();
     const wanted = { device, port: endpoint.port, visitor: from };
     const offeredAt = performance.now();
     endWatch();

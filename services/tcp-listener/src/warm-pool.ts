@@ -1,6 +1,9 @@
 import type { ErrorCode } from '@culvert/contracts';
 import type { WarmHost } from '@culvert/relay';
 
+/** Visitors in line for each transfer that serves one. */
+const LINE_PER_SERVING = 4;
+
 /** Shared by all pools of a listener. */
 export interface WarmBudget {
   /** Warm transfers that wait for a visitor. */
@@ -22,6 +25,10 @@ export class WarmPool {
   readonly #waiting = new Set<WarmHost>();
   /** Since then a transfer must have shown a sign of life to be trusted with a visitor. */
   #doubtedAt = Number.NEGATIVE_INFINITY;
+  /** When one last came back from its visitor. */
+  #returnedAt = Number.NEGATIVE_INFINITY;
+  /** Visitors who wait for one to come back, the first one first. */
+  readonly #line = new Set<() => void>();
 
   constructor(budget: WarmBudget) {
     this.#budget = budget;
@@ -41,6 +48,31 @@ export class WarmPool {
     if (this.#waiting.has(host) || !host.idle) return;
     this.#waiting.add(host);
     this.#budget.waiting += 1;
+    if (!isNew) this.#returnedAt = performance.now();
+    for (const next of this.#line) {
+      next();
+      break;
+    }
+  }
+
+  /**
+   * Resolves when one waits, or after `ms`. Does not wait at all unless one came back within the last `ms`, and for each one
+   * that serves no more than LINE_PER_SERVING visitors do: a dial costs several times what a warm transfer does, so short
+   * visitors who come all at once are better off in line.
+   */
+  async soon(ms: number): Promise<void> {
+    const serving = this.#members.size - this.#waiting.size;
+    if (this.#waiting.size > 0 || performance.now() - this.#returnedAt > ms) return;
+    if (this.#line.size >= serving * LINE_PER_SERVING) return;
+    await new Promise<void>((resolve) => {
+      const leave = (): void => {
+        clearTimeout(timer);
+        this.#line.delete(leave);
+        resolve();
+      };
+      const timer = setTimeout(leave, ms);
+      this.#line.add(leave);
+    });
   }
 
   gone(host: WarmHost): void {
@@ -50,12 +82,10 @@ export class WarmPool {
 
   /** One for a visitor: the one that served last, since it is the likeliest to live. */
   take(): WarmHost | undefined {
-    for (const host of [...this.#waiting].reverse()) {
-      if (!host.idle || host.transfer.lastInboundAt <= this.#doubtedAt) continue;
-      this.#leave(host);
-      return host;
-    }
-    return undefined;
+    let best: WarmHost | undefined;
+    for (const host of this.#waiting) if (host.idle && host.transfer.lastInboundAt > this.#doubtedAt) best = host;
+    if (best !== undefined) this.#leave(best);
+    return best;
   }
 
   /** One did not answer in time: before another is trusted, the device has to answer a ping on it. */

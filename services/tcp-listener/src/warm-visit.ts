@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { CulvertError, REFUSED_CODES } from '@culvert/contracts';
 import type { SpliceResult } from '@culvert/relay';
+import { randomId } from '@culvert/service-kit';
 import type { Device } from './device.ts';
 import type { ListenerMetrics } from './metrics.ts';
 
@@ -38,7 +38,7 @@ export async function visitWarm(
   { warmOffers }: Pick<ListenerMetrics, 'warmOffers'>,
 ): Promise<SpliceResult | undefined> {
   for (let host = device.warm.take(); host !== undefined; host = device.warm.take()) {
-    const id = randomBytes(16).toString('base64url');
+    const id = randomId(16);
     let accepted = false;
     const result = await host.offer(
       untaken.socket,

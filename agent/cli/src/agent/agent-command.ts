@@ -33,7 +33,7 @@ export function agentCommand(): Command {
     .option('--json', 'print one event a line, as JSON')
     .option('--ca-file <file>', 'certificates (PEM) to trust besides the usual ones')
     .option('--proxy <url>', 'HTTP proxy, http://[user:password@]host:port')
-    .option('--warm <n>', 'warm transfers to keep when the server grants them (default: 4; 0: none)')
+    .option('--warm <n>', 'most warm transfers to keep, as needed and granted (default: 16; 0: none)')
     .option('--max-transfers <n>', 'most visitors served at once (default: 256)')
     .allowUnknownOption() // reported with all other faults
     .addHelpText('after', HELP)

@@ -19,7 +19,8 @@ function printJson(agent: Agent, name: string): void {
     line('refused', { code, message, status, retry_in_ms: retryInMs });
   });
   agent.on('transfer', ({ id, port, outcome, toDevice, toVisitor }) => {
-    line('transfer', { id, port, outcome, to_device: toDevice, to_visitor: toVisitor });
+    const fields = { id, port, outcome, to_device: toDevice, to_visitor: toVisitor };
+    outSoon(JSON.stringify({ event: 'transfer', time: new Date().toISOString(), name, ...fields }));
   });
   agent.on('stopped', () => line('stopped', {}));
 }
@@ -59,7 +60,30 @@ function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(ms < 9_950 ? 1 : 0)} s`;
 }
 
+/** Lines of transfers may be this late: many visitors then share a write. */
+const GATHER_MS = 50;
+let gathered = '';
+let timer: NodeJS.Timeout | undefined;
+
+function outSoon(text: string): void {
+  if (timer === undefined) {
+    timer = setTimeout(flush, GATHER_MS);
+    process.once('exit', flush);
+  }
+  gathered += `${text}\n`;
+}
+
+function flush(): void {
+  if (timer === undefined) return;
+  clearTimeout(timer);
+  timer = undefined;
+  process.off('exit', flush);
+  process.stdout.write(gathered);
+  gathered = '';
+}
+
 function out(text: string): void {
+  flush();
   process.stdout.write(`${text}\n`);
 }
 
