@@ -2,6 +2,7 @@
  * `npm run bench`: Culvert and its alternatives, same load, same machine, same run, variants interleaved.
  *   --quick   one short round, to try the benchmark itself
  *   --rounds 5   --only a,b   drivers of one of these names, or whose names contain it
+ *   --figures bulk,small,fresh,http,stalled   some groups of figures
  */
 import { fork } from 'node:child_process';
 import type { AddressInfo } from 'node:net';
@@ -21,7 +22,7 @@ import { relayAlone } from './drivers/relay.ts';
 import { ssh } from './drivers/ssh.ts';
 import { wsStreams } from './drivers/ws-streams.ts';
 import { wstunnel } from './drivers/wstunnel.ts';
-import { FULL, measure, QUICK } from './measures.ts';
+import { FULL, GROUPS, measure, QUICK } from './measures.ts';
 import { enterNamespace } from './namespace.ts';
 import { machine, markdown, type Result, type Run, save, short } from './report.ts';
 
@@ -32,10 +33,11 @@ const DRIVERS: readonly Driver[] = [
 
 enterNamespace();
 const { values } = parseArgs({
-  options: { quick: { type: 'boolean' }, only: { type: 'string' }, rounds: { type: 'string' } },
+  options: { quick: { type: 'boolean' }, only: { type: 'string' }, rounds: { type: 'string' }, figures: { type: 'string' } },
 });
 const plan = values.quick ? QUICK : FULL;
-const sizes = { ...plan, rounds: Number(values.rounds ?? plan.rounds) };
+const groups = GROUPS.filter((group) => values.figures?.split(',').includes(group) ?? true);
+const sizes = { ...plan, rounds: Number(values.rounds ?? plan.rounds), groups };
 const chosen = choose(values.only);
 
 const origin = fork(new URL('./origin.ts', import.meta.url));
@@ -57,7 +59,7 @@ try {
     running.push({ result, path });
   }
   // What a compiler does once belongs to no round.
-  for (const { path } of values.quick ? [] : running) await measure(path, QUICK);
+  for (const { path } of values.quick ? [] : running) await measure(path, { ...QUICK, groups });
   for (let round = 1; round <= sizes.rounds; round += 1) {
     for (const { result, path } of running) {
       console.error(`round ${round} of ${sizes.rounds}: ${result.name}`);
@@ -69,7 +71,8 @@ try {
   origin.disconnect();
 }
 const run: Run = { at: new Date().toISOString(), machine: machine(), rounds: sizes.rounds, bytes: sizes.bytes, results };
-if (!values.quick) await save(run, new URL('../../bench/', import.meta.url), values.only === undefined);
+if (!values.quick)
+  await save(run, new URL('../../bench/', import.meta.url), values.only === undefined && values.figures === undefined);
 console.log(`${markdown(run)}\n${short(run)}`);
 
 function choose(only: string | undefined): readonly Driver[] {

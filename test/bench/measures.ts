@@ -12,18 +12,23 @@ export interface Sizes {
   freshMs: number;
   besideMs: number;
   stalled: number;
+  /** Groups of figures; all of them in a run that counts. */
+  groups: readonly Group[];
 }
+
+export const GROUPS = ['bulk', 'small', 'fresh', 'http', 'stalled'] as const;
+export type Group = (typeof GROUPS)[number];
 
 /** Of one transfer: less, and it is the set-up of connections that is measured. */
 const LEAST_BYTES = 8e6;
 
 export const FULL: Sizes = {
   ...{ rounds: 5, bytes: 256e6, widths: [1, 8, 64], pings: 2_000 },
-  ...{ freshMs: 2_000, besideMs: 2_000, stalled: 100 },
+  ...{ freshMs: 2_000, besideMs: 2_000, stalled: 100, groups: GROUPS },
 };
 export const QUICK: Sizes = {
   ...{ rounds: 1, bytes: 32e6, widths: [1, 8], pings: 100 },
-  ...{ freshMs: 150, besideMs: 150, stalled: 10 },
+  ...{ freshMs: 150, besideMs: 150, stalled: 10, groups: GROUPS },
 };
 
 /** One figure of one round: rows are averaged by median over the rounds. */
@@ -141,15 +146,14 @@ async function stalled(figures: Figures, path: Path, sizes: Sizes): Promise<void
 /** All figures of one path in one round. D is device to visitor, U the other way. */
 export async function measure(path: Path, sizes: Sizes): Promise<Figures> {
   const figures: Figures = {};
-  if (path.ports.length > 0) {
-    for (const width of sizes.widths) {
-      await bulk(figures, path, width, sizes.bytes, 'D');
-      await bulk(figures, path, width, sizes.bytes, 'U');
-    }
-    await small(figures, path, sizes);
-    await newVisitors(figures, path, sizes);
+  const wants = (group: Group): boolean => path.ports.length > 0 && sizes.groups.includes(group);
+  for (const width of wants('bulk') ? sizes.widths : []) {
+    await bulk(figures, path, width, sizes.bytes, 'D');
+    await bulk(figures, path, width, sizes.bytes, 'U');
   }
-  await http(figures, path, sizes);
-  if (path.ports.length > 0) await stalled(figures, path, sizes);
+  if (wants('small')) await small(figures, path, sizes);
+  if (wants('fresh')) await newVisitors(figures, path, sizes);
+  if (sizes.groups.includes('http')) await http(figures, path, sizes);
+  if (wants('stalled')) await stalled(figures, path, sizes);
   return figures;
 }
