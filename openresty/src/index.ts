@@ -5,3 +5,4 @@ export type { EdgeLogLevel, EdgeSettings, EdgeTarget } from './settings.ts';
 export { checkEdgeSettings, EDGE_LOG_LEVELS } from './settings.ts';
 export type { EdgeCommand } from './start.ts';
 export { prepareEdge } from './start.ts';
+export type { EdgeTls } from './tls.ts';

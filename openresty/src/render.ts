@@ -4,13 +4,16 @@ import { join } from 'node:path';
 import { parseStoreAddress } from '@culvert/contracts';
 import { type Machine, thisMachine } from './machine.ts';
 import { checkEdgeSettings, type EdgeSettings } from './settings.ts';
+import { tlsForLua, tlsListenLines } from './tls.ts';
 
 const HOME = join(import.meta.dirname, '..');
 const MOST_CONNECTIONS = 16_384;
 const DEBIAN_MODULES = '/usr/lib/nginx/modules';
 
-function fill(template: string, values: Readonly<Record<string, string | number>>): string {
-  return template.replaceAll(/\{\{([a-z0-9_]+)\}\}/g, (_, name: string) => {
+const template = (name: string): string => readFileSync(join(HOME, `${name}.template`), 'utf8');
+
+function fill(text: string, values: Readonly<Record<string, string | number>>): string {
+  return text.replaceAll(/\{\{([a-z0-9_]+)\}\}/g, (_, name: string) => {
     const value = values[name];
     if (value === undefined) throw new Error(`the template names {{${name}}}, which has no value`);
     return String(value);
@@ -47,7 +50,13 @@ function luaFiles(): Record<string, string> {
 export function renderEdgeConfig(settings: EdgeSettings, machine: Machine = thisMachine()): Record<string, string> {
   const limits = checkEdgeSettings(settings);
   const modules = ['ndk_http_module.so', 'ngx_http_lua_module.so'].map((name) => `load_module ${DEBIAN_MODULES}/${name};\n`);
-  const listen = [`0.0.0.0:${settings.port}`, ...(machine.ipv6 ? [`[::]:${settings.port} ipv6only=on`] : [])];
+  const { tls } = settings;
+  const listen = [
+    ...[`0.0.0.0:${settings.port}`, ...(machine.ipv6 ? [`[::]:${settings.port} ipv6only=on`] : [])].map(
+      (address) => `    listen ${address};`,
+    ),
+    ...(tls === undefined ? [] : tlsListenLines(tls, machine, settings.target === 'openresty')),
+  ];
   const values = {
     modules: settings.target === 'openresty' ? '' : modules.join(''),
     user: machine.root ? `user ${machine.workerUser(settings.user)};\n` : '',
@@ -55,7 +64,9 @@ export function renderEdgeConfig(settings: EdgeSettings, machine: Machine = this
     connections: Math.min(MOST_CONNECTIONS, machine.openFiles),
     log_level: settings.logLevel ?? 'warn',
     resolver: resolverLine(settings.redisUrl, machine),
-    listen: listen.map((address) => `    listen ${address};`).join('\n'),
+    listen: listen.join('\n'),
+    tls: tls === undefined ? '' : fill(template('tls.conf'), { certificate: tls.certificate, key: tls.key }),
+    lua_tls: tlsForLua(tls),
     health_port: settings.healthPort,
     domain: settings.domain,
     route_age_ms: limits.ROUTE_AGE_MS,
@@ -77,7 +88,7 @@ export function renderEdgeConfig(settings: EdgeSettings, machine: Machine = this
   };
   const rendered = ['nginx.conf', 'visitor.conf', 'device.conf'].map((name): [string, string] => [
     name,
-    fill(readFileSync(join(HOME, `${name}.template`), 'utf8'), values),
+    fill(template(name), values),
   ]);
   return { ...Object.fromEntries(rendered), ...luaFiles() };
 }

@@ -1,4 +1,5 @@
 import { CulvertError, DEFAULT_LIMITS, type Limits, parseStoreAddress } from '@culvert/contracts';
+import { type EdgeTls, faultsOfTls } from './tls.ts';
 
 /** How one edge (one nginx) is to be run. */
 export interface EdgeSettings {
@@ -14,6 +15,8 @@ export interface EdgeSettings {
   redisUrl: string;
   /** Shared with the listeners; at least 16 characters. */
   edgeSecret: string;
+  /** TLS beside the plain port; default none. */
+  tls?: EdgeTls;
   /** Limits that differ from the defaults. */
   limits?: Partial<Limits>;
   /** Worker processes; default one per core. */
@@ -48,6 +51,7 @@ function faultsOf(settings: EdgeSettings, limits: Limits): string[] {
       'redisUrl: expected redis://[user:password@]host[:port][/db] or redis+sentinel://[user:password@]host[:port],.../<name of the primary>',
     );
   }
+  if (settings.tls !== undefined) faults.push(...faultsOfTls(settings.tls, settings.port));
   if (settings.edgeSecret.length < 16) faults.push('edgeSecret: expected at least 16 characters');
   if (settings.user !== undefined && !/^[a-z_][a-z0-9_-]*$/i.test(settings.user)) {
     faults.push(`user ${JSON.stringify(settings.user)}: expected the name of a user`);

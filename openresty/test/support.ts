@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type { Limits, Route } from '@culvert/contracts';
 import { Redis } from 'ioredis';
-import { prepareEdge } from '../src/index.ts';
+import { type EdgeSettings, prepareEdge } from '../src/index.ts';
 
 export const DOMAIN = 'culvert.test';
 export const SECRET = 'a secret of the test and of nobody else';
@@ -140,11 +140,16 @@ export class TestEdge {
     this.child = child;
   }
 
-  static async start(redisUrl: string, limits: Partial<Limits> = {}, workers = 2): Promise<TestEdge> {
+  static async start(
+    redisUrl: string,
+    limits: Partial<Limits> = {},
+    workers = 2,
+    more: Partial<EdgeSettings> = {},
+  ): Promise<TestEdge> {
     const prefix = mkdtempSync(join(tmpdir(), 'culvert-edge-'));
     const [port, healthPort] = [await freePort(), await freePort()];
     const settings = { prefix, port, healthPort, domain: DOMAIN, redisUrl, edgeSecret: SECRET, limits, workers };
-    const { command, args, env } = prepareEdge({ ...settings, logLevel: 'notice' });
+    const { command, args, env } = prepareEdge({ ...settings, logLevel: 'notice', ...more });
     const checked = await promisify(execFile)(command, [...args, '-t'], { env: { ...process.env, ...env } });
     if (/\[(warn|error|alert|emerg)\]/.test(checked.stderr)) throw new Error(checked.stderr);
     const child = spawn(command, args, { env: { ...process.env, ...env }, stdio: 'ignore' });

@@ -10,7 +10,7 @@ export function targetOf(settings: Settings, server: URL, path: string, token: s
   const host = server.hostname.replace(/^\[|\]$/g, '');
   const port = server.port === '' ? (secure ? 443 : 80) : Number(server.port);
   const proxy = proxyFor(server, settings.proxy);
-  const { ca } = settings;
+  const { ca, pins } = settings;
   return {
     host,
     port,
@@ -19,7 +19,7 @@ export function targetOf(settings: Settings, server: URL, path: string, token: s
     signal,
     deadlineMs: settings.limits.HANDSHAKE_MS,
     // `host` makes Node check the certificate against an address, too
-    ...(secure ? { tls: { host, ...(ca === undefined ? {} : { ca: [...tls.getCACertificates('default'), ca] }) } } : {}),
+    ...(secure ? { tls: { host, ...(ca === undefined ? {} : { ca: [...tls.getCACertificates('default'), ca] }) }, pins } : {}),
     ...(proxy === undefined ? {} : { connect: (stop) => openTunnel(new URL(proxy), host, port, stop) }),
   };
 }

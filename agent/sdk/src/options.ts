@@ -1,4 +1,5 @@
 import { CulvertError, DEFAULT_LIMITS, faultOfDeviceName, LIMITS, type Limits, SCHEMES } from '@culvert/contracts';
+import { faultOfPin } from '@culvert/relay';
 import { BACKOFF, type BackoffPolicy } from '@culvert/wire';
 import { formatMapping, type Mapping, parseMapping } from './mapping.ts';
 
@@ -24,6 +25,8 @@ export interface AgentOptions {
   proxy?: string | null;
   /** Certificates (PEM) to trust besides those of Node. Certificates are always verified. */
   ca?: string;
+  /** Keys of which the server must have one, besides a verified certificate: `sha256/<base64 of the digest of its SPKI>`. Default: any. */
+  pins?: string[];
   /** Most warm transfers to keep waiting, as visitors need them and the server grants them: they are served without a dial. 0 to 64, default 16. */
   warm?: number;
   /** Most transfers at once, waiting warm ones included; dials beyond are refused as `busy`. 1 to 10,000, default 256. */
@@ -45,6 +48,7 @@ export interface Settings {
   mappings: ReadonlyMap<number, Mapping>;
   proxy: string | null | undefined;
   ca: string | undefined;
+  pins: readonly string[] | undefined;
   warm: number;
   transfers: number;
   maxFrame: number;
@@ -69,6 +73,7 @@ export function settingsOf(options: AgentOptions): Settings {
     mappings: new Map(options.mappings.map((mapping) => [mapping.port, mapping])),
     proxy: options.proxy,
     ca: options.ca,
+    pins: options.pins,
     warm: options.warm ?? WARM_DEFAULT,
     transfers: options.transfers ?? DEFAULT_LIMITS.TRANSFERS_PER_DEVICE,
     maxFrame: options.maxFrame ?? DEFAULT_LIMITS.TRANSFER_BUFFER_BYTES,
@@ -96,6 +101,7 @@ export function faultsOfOptions(options: AgentOptions): string[] {
     const fault = faultOfProxy(options.proxy);
     if (fault !== undefined) faults.push(fault);
   }
+  faults.push(...faultsOfPins(options));
   const whole = (name: string, value: number | undefined, min: number, max: number): void => {
     if (value === undefined || (Number.isInteger(value) && value >= min && value <= max)) return;
     faults.push(`${name} is ${value}; expected a whole number from ${min} to ${max}`);
@@ -112,6 +118,17 @@ export function faultsOfOptions(options: AgentOptions): string[] {
 /** Whether the text can stand in an Authorization header as a bearer token. */
 export function isToken(text: string): boolean {
   return text.length <= 512 && /^[A-Za-z0-9._~+/-]+=*$/.test(text);
+}
+
+function faultsOfPins({ pins, servers }: AgentOptions): string[] {
+  if (pins === undefined) return [];
+  const faults = pins.map(faultOfPin).filter((fault) => fault !== undefined);
+  if (pins.length === 0) faults.push('pins is empty; expected at least one, such as sha256/ and 44 characters of base64');
+  // A pin that is not looked at would be worse than none.
+  for (const server of servers.filter((text) => /^(?:http|ws):/i.test(text))) {
+    faults.push(`server ${show(server)} has no key to be pinned; expected https or wss`);
+  }
+  return faults;
 }
 
 function faultsOfMappings(mappings: readonly Mapping[]): string[] {

@@ -7,7 +7,7 @@ import { installSystemPackages } from './system.mjs';
 
 try {
   await installPackages();
-  await installSystemPackages(['redis-server', 'nats-server', 'nginx']);
+  await installSystemPackages(['redis-server', 'nats-server', 'nginx', ...(process.env.CULVERT_TLS === 'local' ? ['tls'] : [])]);
   await runEntry(join(repository, 'deploy/local/src/main.ts'), process.argv.slice(2));
 } catch (error) {
   console.error(error.message);

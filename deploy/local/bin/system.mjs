@@ -33,6 +33,7 @@ const NEEDS = {
     { package: 'lua-resty-core', there: () => lua('resty/core.lua') },
     { package: 'lua-resty-lrucache', there: () => lua('resty/lrucache.lua') },
   ],
+  tls: [{ package: 'openssl', there: () => findProgram('openssl') !== undefined }], // makes the local authority
   chromium: [{ package: 'chromium', there: () => findProgram('chromium') !== undefined }],
   // Clients and servers of others, which the end-to-end tests put through a device.
   clients: [

@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type EdgeLogLevel, prepareEdge } from '@culvert/edge';
 import { get } from './http.ts';
+import type { ServedTls } from './served-tls.ts';
 import type { StackSettings } from './settings.ts';
 
 export interface EdgePlan {
@@ -24,6 +25,7 @@ export function planEdge(
   program: string,
   settings: StackSettings,
   secrets: { redisUrl: string; edgeSecret: string; healthPort: number },
+  tls: ServedTls | undefined,
 ): EdgePlan {
   const prefix = join(settings.stateDir, 'edge');
   mkdirSync(prefix, { recursive: true, mode: 0o700 });
@@ -32,6 +34,7 @@ export function planEdge(
     prefix,
     port: settings.port,
     domain: settings.domain,
+    ...(tls === undefined ? {} : { tls: tls.edge }),
     limits: settings.limits,
     binary: program,
     logLevel: LOG_LEVELS[settings.logLevel] ?? 'warn',

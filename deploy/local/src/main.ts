@@ -32,7 +32,9 @@ try {
   if (error instanceof LockedError) fail(error.message, 2);
   fail(`CULVERT_STATE_DIR=${JSON.stringify(settings.stateDir)} cannot be used: ${(error as Error).message}`, 2);
 }
-const taken = await faultOfPublicPort('CULVERT_PORT', settings.port);
+const taken =
+  (await faultOfPublicPort('CULVERT_PORT', settings.port)) ??
+  (settings.tls === undefined ? undefined : await faultOfPublicPort('CULVERT_TLS_PORT', settings.tls.port));
 if (taken !== undefined) {
   lock.release();
   fail(taken, 2);

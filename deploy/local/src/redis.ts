@@ -22,7 +22,8 @@ const RULES: Readonly<Record<RedisUser, string>> = {
   'ws-ingress': INSTANCE,
   'tcp-listener': INSTANCE,
   admin: INSTANCE,
-  edge: '%R~route:* %R~instance:* %R~store:* resetchannels &route.changed +@read +@connection +@pubsub +@transaction +time -@dangerous',
+  // Private keys of devices' own domains are for the edge's eyes only.
+  edge: '%R~route:* %R~cert:* %R~instance:* %R~store:* resetchannels &route.changed +@read +@connection +@pubsub +@transaction +time -@dangerous',
   operator: '~* &* +@all',
 };
 

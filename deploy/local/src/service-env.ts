@@ -1,6 +1,7 @@
 import { formatDuration } from '@culvert/contracts';
 import type { Env } from '@culvert/service-kit';
 import type { ServiceName } from './replicas.ts';
+import type { ServedTls } from './served-tls.ts';
 import type { StackSettings } from './settings.ts';
 
 /** What a child takes from our own environment: where things are, nothing that configures Culvert. */
@@ -33,6 +34,7 @@ export interface ServiceAddresses {
   adminPort: number;
   /** Public ports of this tcp-listener. */
   ports: readonly [number, number] | undefined;
+  tls: ServedTls | undefined;
 }
 
 /** The whole configuration of one service process. */
@@ -42,6 +44,7 @@ export function serviceEnv(
   settings: StackSettings,
   addresses: ServiceAddresses,
 ): Record<string, string> {
+  const { tls } = addresses;
   const heartbeat = formatDuration(settings.heartbeatMs);
   const special: Record<ServiceName, Record<string, string>> = {
     'lease-manager': { CULVERT_PUBLIC_HOST: settings.domain },
@@ -58,6 +61,7 @@ export function serviceEnv(
       CULVERT_LISTEN_HOST: '127.0.0.1',
       CULVERT_LISTEN_PORT: String(addresses.adminPort),
       CULVERT_PUBLIC_HOST: settings.domain,
+      ...(tls?.admin === undefined ? {} : { CULVERT_TLS_CERT_FILE: tls.admin.certificate, CULVERT_TLS_KEY_FILE: tls.admin.key }),
     },
   };
   return {
@@ -67,7 +71,8 @@ export function serviceEnv(
     CULVERT_REDIS_URL: addresses.redisUrl,
     CULVERT_NATS_URL: addresses.natsUrl,
     CULVERT_DOMAIN: settings.domain,
-    CULVERT_PUBLIC_PORT: String(settings.port),
+    CULVERT_PUBLIC_PORT: String(tls?.edge.port ?? settings.port),
+    CULVERT_PUBLIC_SCHEME: tls === undefined ? 'http' : 'https',
     CULVERT_LOG_LEVEL: settings.logLevel,
     ...special[service],
   };

@@ -10,6 +10,7 @@ import {
 } from '@culvert/contracts';
 import { type Env, loadConfig, type Reader, type Setting, setting } from '@culvert/service-kit';
 import { ONE_EACH, type Replicas, readReplicas } from './replicas.ts';
+import { faultsOfTls, TLS_SETTINGS, type TlsSettings, tlsOf } from './tls-settings.ts';
 
 /** What the operator of a local stack chose. */
 export interface StackSettings {
@@ -24,6 +25,8 @@ export interface StackSettings {
   demo: boolean;
   replicas: Replicas;
   logLevel: string;
+  /** Undefined: none. */
+  tls: TlsSettings | undefined;
   limits: Limits;
 }
 
@@ -50,6 +53,7 @@ const SETTINGS = {
     read: setting.text(/^(?:trace|debug|info|warn|error)$/, 'trace, debug, info, warn or error'),
     fallback: 'info',
   },
+  ...TLS_SETTINGS,
 } as const satisfies Record<string, Setting<unknown>>;
 
 /**
@@ -59,6 +63,7 @@ const SETTINGS = {
 export function loadSettings(env: Env = process.env): StackSettings {
   const { values, limits } = loadConfig(SETTINGS, env, (loaded, loadedLimits) => [
     ...faultsOfPorts(loaded.CULVERT_PORT, loaded.CULVERT_TCP_PORTS, loaded.CULVERT_REPLICAS),
+    ...faultsOfTls(loaded, loaded.CULVERT_PORT, loaded.CULVERT_TCP_PORTS),
     ...faultsOfLimits(loadedLimits),
   ]);
   return Object.freeze({
@@ -67,9 +72,11 @@ export function loadSettings(env: Env = process.env): StackSettings {
     tcpPorts: values.CULVERT_TCP_PORTS,
     stateDir: values.CULVERT_STATE_DIR,
     heartbeatMs: values.CULVERT_HEARTBEAT,
-    demo: values.CULVERT_DEMO,
+    // The demo device would have to find this machine by the name in the operator's certificate: only when asked for.
+    demo: values.CULVERT_DEMO && (values.CULVERT_TLS !== 'files' || Boolean(env.CULVERT_DEMO)),
     replicas: values.CULVERT_REPLICAS,
     logLevel: values.CULVERT_LOG_LEVEL,
+    tls: tlsOf(values),
     limits,
   });
 }

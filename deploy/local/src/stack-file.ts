@@ -11,6 +11,8 @@ interface ProcessInfo {
 export interface StackInfo {
   /** URL of the edge. */
   edge: string;
+  /** Path of the certificate (PEM) of the authority that clients of edge and admin have to trust; null: none of ours. */
+  ca: string | null;
   domain: string;
   /** URL of the REST API. */
   admin: string;

@@ -12,6 +12,7 @@ import { splitPorts } from './port-split.ts';
 import { Reaper } from './reaper-client.ts';
 import { planRedis } from './redis.ts';
 import { instanceIds, SERVICES, type ServiceName } from './replicas.ts';
+import { serveTls } from './served-tls.ts';
 import { baseEnv, limitsEnv, serviceEnv } from './service-env.ts';
 import type { StackSettings } from './settings.ts';
 import { removeStackFile, type StackInfo, stackFilePath, writeStackFile } from './stack-file.ts';
@@ -73,11 +74,9 @@ export class Stack {
     const redis = planRedis(program('redis-server'), stateDir, await memory.port('redis'), memory);
     const nats = planNats(program('nats-server'), stateDir, await memory.port('nats'), limits, memory);
     const edgeSecret = memory.secret('edge');
-    const edge = planEdge(program('nginx'), this.#settings, {
-      redisUrl: redis.urlOf('edge'),
-      edgeSecret,
-      healthPort: await memory.port('edge.health'),
-    });
+    const tls = await serveTls(this.#settings);
+    const healthPort = await memory.port('edge.health');
+    const edge = planEdge(program('nginx'), this.#settings, { redisUrl: redis.urlOf('edge'), edgeSecret, healthPort }, tls);
     const adminToken = memory.secret('admin', 'cva_');
     const adminPorts: Record<string, number> = {};
     for (const id of instanceIds('admin', replicas)) adminPorts[id] = await memory.port(id);
@@ -100,6 +99,7 @@ export class Stack {
           adminToken,
           adminPort: adminPorts[id] ?? 0,
           ports: split.listeners[id],
+          tls,
         };
         const child = this.#add({
           name: id,
@@ -125,14 +125,16 @@ export class Stack {
     await Promise.all([nginxChild.start(), ...others.map(({ child }) => child.start())]);
     this.#say(`the edge and ${this.#services.length} services are ready`);
 
-    const edgeUrl = `http://127.0.0.1:${port}`;
-    const adminUrl = `http://127.0.0.1:${adminPorts['admin-1']}`;
+    const edgeUrl = tls?.url ?? `http://127.0.0.1:${port}`;
+    const adminUrl = `${tls?.admin === undefined ? 'http' : 'https'}://127.0.0.1:${adminPorts['admin-1']}`;
+    const ca = tls?.ca ?? null;
     const demo = this.#settings.demo
-      ? await this.#startDemo(new Demo(stateDir, adminUrl, adminToken, edgeUrl), edgeUrl, demoPorts)
+      ? await this.#startDemo(new Demo(stateDir, adminUrl, adminToken, edgeUrl, ca), edgeUrl, demoPorts)
       : undefined;
 
     this.#describe = () => ({
       edge: edgeUrl,
+      ca,
       domain: this.#settings.domain,
       admin: adminUrl,
       adminToken,

@@ -1,17 +1,20 @@
 import { randomBytes } from 'node:crypto';
 import net from 'node:net';
-import tls from 'node:tls';
+import type tls from 'node:tls';
 import { CulvertError, DEFAULT_LIMITS } from '@culvert/contracts';
 import { type Refused, ResponseParser, renderRequest, type Upgraded } from '@culvert/wire';
 import type { RelayLimits } from './splice.ts';
+import { beginTls, faultOfTls } from './tls-client.ts';
 import { Transfer, type TransferOptions } from './transfer.ts';
 import type { UpgradedSocket } from './upgrade.ts';
 
 export interface WebSocketTarget {
   host: string;
   port: number;
-  /** Present: wss. Certificates are verified unless these options say otherwise. */
+  /** Present: wss. Certificates are always verified. */
   tls?: tls.ConnectionOptions | undefined;
+  /** The server's key must be one of these besides: `sha256/<base64>`. */
+  pins?: readonly string[] | undefined;
   /** Request target, query included. */
   path: string;
   /** Bearer token. */
@@ -54,6 +57,8 @@ export async function connectWebSocket(target: WebSocketTarget): Promise<Upgrade
     socket?.destroy();
     if (stop.signal.aborted) throw stop.signal.reason;
     if (error instanceof CulvertError) throw error;
+    const fault = target.tls === undefined ? undefined : faultOfTls(error, target.host);
+    if (fault !== undefined) throw new CulvertError('unavailable', `${where} ${fault}`, { cause: error });
     throw new CulvertError('unavailable', `${where} cannot be reached: ${(error as Error).message}`, { cause: error });
   } finally {
     clearTimeout(deadline);
@@ -81,8 +86,7 @@ async function openSocket(target: WebSocketTarget, signal: AbortSignal): Promise
     return raw;
   }
   raw.on('error', ignore);
-  const servername = net.isIP(host) === 0 ? { servername: host } : {};
-  const secure = tls.connect({ ALPNProtocols: ['http/1.1'], ...servername, ...target.tls, socket: raw });
+  const secure = beginTls(raw, host, target.tls, target.pins);
   await opened(secure, 'secureConnect', signal);
   return secure;
 }

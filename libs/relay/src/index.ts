@@ -7,6 +7,7 @@ export * from './local.ts';
 export * from './slab.ts';
 export type { RelayLimits, SpliceResult } from './splice.ts';
 export { type Swept, sweep } from './sweep.ts';
+export { faultOfPin, pinOf } from './tls-client.ts';
 export { type SpliceOptions, Transfer, type TransferOptions } from './transfer.ts';
 export * from './upgrade.ts';
 export * from './warm-device.ts';

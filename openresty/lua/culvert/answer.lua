@@ -47,6 +47,7 @@ function M.header()
     end
   end
   ngx.header['Culvert-Visitor'] = var.request_id
+  if settings.hsts_s and var.https == 'on' then ngx.header['Strict-Transport-Security'] = 'max-age=' .. settings.hsts_s end
 end
 
 function M.body()

@@ -14,7 +14,8 @@ local clock = require('culvert.clock')
 local M = {}
 M.__index = M
 
---- opts: values and misses (names of shared dictionaries), age_ms, stale_ms, load(key) -> text | false (absent) | nil, err.
+--- opts: values and misses (names of shared dictionaries), age_ms, stale_ms, miss_ms (default age_ms),
+--- load(key) -> text | false (absent) | nil, err.
 function M.new(opts)
   return setmetatable({ opts = opts, flights = {} }, M)
 end
@@ -28,7 +29,7 @@ function M:keep(key, value)
   local values, misses = ngx.shared[self.opts.values], ngx.shared[self.opts.misses]
   if value == false then
     values:delete(key)
-    misses:set(key, true, self.opts.age_ms / 1000)
+    misses:set(key, true, (self.opts.miss_ms or self.opts.age_ms) / 1000)
     return
   end
   misses:delete(key)

@@ -5,6 +5,7 @@ local host = require('culvert.host')
 local instances = require('culvert.instances')
 local json = require('culvert.json')
 local peer = require('culvert.peer')
+local plain = require('culvert.plain')
 local settings = require('culvert.settings')
 
 local MOST_TRIES = 4
@@ -33,6 +34,12 @@ end
 --- Under a name of the wildcard domain every path is the device's own page.
 local function is_visitor() return (host.classify(ngx.var.http_host)) == 'device' end
 
+local function refuse_plain()
+  local port = settings.tls_port == 443 and '' or ':' .. settings.tls_port
+  return refuse(403, 'forbidden', 'Devices come by TLS here: use https://' .. settings.domain .. port
+    .. ', and replace this token, which has just crossed the network unprotected.')
+end
+
 local function pass(peers)
   forward.drop_forged()
   forward.set_connection(false)
@@ -48,6 +55,7 @@ end
 function M.control()
   if is_visitor() then return ngx.exec('@visitor') end
   ngx.var.culvert_path = '/v1/control'
+  if plain.turns_devices_away() then return refuse_plain() end
   local peers, err = instances.ingresses()
   if not peers then
     ngx.log(err == 'away' and ngx.INFO or ngx.WARN, 'no ingress is known: ', err)
@@ -98,6 +106,7 @@ end
 --- The access phase of /v1/transfer/<listener>[/<id>].
 function M.transfer()
   if is_visitor() then return ngx.exec('@visitor') end
+  if plain.turns_devices_away() then return refuse_plain() end
   return transfer(false)
 end
 

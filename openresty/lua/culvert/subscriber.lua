@@ -1,6 +1,7 @@
--- One timer a worker that listens for `route.changed` and drops what is cached about that host. Without it a change shows
+-- One timer a worker that listens for `route.changed` and drops what is cached about that host, its certificate included. Without it a change shows
 -- after ROUTE_AGE_MS; with it at once.
 
+local certificate = require('culvert.certificate')
 local redis = require('culvert.redis')
 local routes = require('culvert.routes')
 
@@ -19,7 +20,9 @@ local function again(delay, failures)
 end
 
 local function handle(reply)
-  if type(reply) == 'table' and reply[1] == 'message' then routes.drop(reply[3]) end
+  if type(reply) ~= 'table' or reply[1] ~= 'message' then return end
+  routes.drop(reply[3])
+  certificate.drop(reply[3])
 end
 
 local function place()

@@ -8,6 +8,7 @@ local forward = require('culvert.forward')
 local host = require('culvert.host')
 local pages = require('culvert.pages')
 local peer = require('culvert.peer')
+local plain = require('culvert.plain')
 local routes = require('culvert.routes')
 local settings = require('culvert.settings')
 
@@ -15,6 +16,7 @@ local settings = require('culvert.settings')
 local WAITS = { 0.01, 0.02, 0.04, 0.08, 0.15, 0.2, 0.25, 0.25 }
 -- A body up to this size is read first, so that the request can be sent again; client_body_buffer_size is the same.
 local REPLAYABLE_BYTES = 16384
+local BODILESS = { GET = true, HEAD = true }
 -- Methods that must not be sent twice; nginx, too, does not repeat these three once they were sent.
 local ONCE = { POST = true, PATCH = true, LOCK = true }
 
@@ -58,6 +60,8 @@ local function take_small_body()
   local var = ngx.var
   if var.http_transfer_encoding then return 'streamed' end
   local length = tonumber(var.http_content_length or '0')
+  -- HTTP/2 needs no length to have a body.
+  if not var.http_content_length and ngx.req.http_version() >= 2 and not BODILESS[ngx.req.get_method()] then return 'streamed' end
   if length == 0 then return 'none' end
   if not length or length > REPLAYABLE_BYTES then return 'streamed' end
   ngx.req.read_body()
@@ -72,6 +76,7 @@ function M.serve()
   if not kind then return pages.send('bad_request', { detail = 'To be exact: ' .. name .. '.' }) end
   var.culvert_host = name
   if kind == 'ip' then return pages.send('not_found') end
+  if plain.turns_visitors_away() then return plain.send_on(name) end
   if kind == 'apex' then return pages.send(var.uri == '/' and 'welcome' or 'not_found', { host = name }) end
   forward.drop_forged()
   dispatch(name, false)
@@ -98,6 +103,15 @@ function M.again()
   var.culvert_attempts = attempt
   ngx.sleep(WAITS[attempt] * settings.retry_ms / 1000)
   return dispatch(name, true)
+end
+
+--- The content of what comes without TLS to the port of TLS.
+function M.unencrypted()
+  local kind, name = host.of_request()
+  if not kind or kind == 'ip' or settings.tls_port == nil then
+    return pages.send('bad_request', { detail = 'To be exact: this port speaks TLS; the address begins with https.' })
+  end
+  return plain.send_on(name)
 end
 
 --- The content of requests that nginx itself refuses or that failed inside.

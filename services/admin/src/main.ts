@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { InstanceRegistration, runService, setting } from '@culvert/service-kit';
 import { buildServer } from './server.ts';
 
@@ -16,7 +17,13 @@ await runService({
     CULVERT_PUBLIC_HOST: { read: setting.text(), fallback: '' },
     CULVERT_PUBLIC_PORT: { read: setting.port(), fallback: 0 },
     CULVERT_PUBLIC_SCHEME: { read: setting.text(/^https?$/, 'http or https'), fallback: 'http' },
+    CULVERT_TLS_CERT_FILE: { read: setting.text(), fallback: '' },
+    CULVERT_TLS_KEY_FILE: { read: setting.text(), fallback: '' },
   },
+  check: ({ CULVERT_TLS_CERT_FILE: certificate, CULVERT_TLS_KEY_FILE: key }) =>
+    (certificate === '') === (key === '')
+      ? []
+      : ['CULVERT_TLS_CERT_FILE and CULVERT_TLS_KEY_FILE go together; expected both or none'],
   async start({ id, config, limits, log, redis, bus, onStop }) {
     const app = await buildServer({
       bus,
@@ -24,6 +31,9 @@ await runService({
       id,
       limits,
       token: config.CULVERT_ADMIN_TOKEN,
+      ...(config.CULVERT_TLS_CERT_FILE === ''
+        ? {}
+        : { tls: { cert: readFileSync(config.CULVERT_TLS_CERT_FILE), key: readFileSync(config.CULVERT_TLS_KEY_FILE) } }),
       side: {
         scheme: config.CULVERT_PUBLIC_SCHEME === 'https' ? 'https' : 'http',
         port: config.CULVERT_PUBLIC_PORT,

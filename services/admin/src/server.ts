@@ -27,14 +27,17 @@ export interface AdminOptions {
   limits: Limits;
   /** Told of every route and the role that it wants. */
   onRoute?: (route: { method: string; url: string; role: string | undefined }) => void;
+  /** Served by TLS with this; plainly without. */
+  tls?: { cert: Buffer; key: Buffer };
 }
 
 const BODY_BYTES = 16 * 1024;
 const REQUEST_MS = 10_000;
 
 /** The REST API: everything below /v1 wants an operator with the role that the route names, the documents about it do not. */
-export async function buildServer({ bus, log, id, token, side, limits, onRoute }: AdminOptions): Promise<FastifyInstance> {
+export async function buildServer({ bus, log, id, token, side, limits, onRoute, tls }: AdminOptions): Promise<FastifyInstance> {
   const app = fastify({
+    https: tls === undefined ? null : { ...tls, minVersion: 'TLSv1.2' },
     loggerInstance: log as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_BYTES,

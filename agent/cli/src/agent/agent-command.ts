@@ -13,6 +13,8 @@ MAPPING is a port and, after "=", where its bytes go; without that, the same por
 The token never stands on the command line: give --token-file, or set CULVERT_TOKEN. The file is read anew before every
 connection. HTTPS_PROXY, HTTP_PROXY and NO_PROXY are obeyed; --proxy goes before them, and --proxy "" means none.
 
+The server's certificate is always verified; nothing turns that off. --pin asks for more: one of these very keys.
+
 The agent connects again for ever, whatever the server says; SIGINT or SIGTERM stops it: running transfers may finish for
 10 s, a second signal ends them.
 
@@ -31,7 +33,8 @@ export function agentCommand(): Command {
     .option('--name <name>', 'the name given to: culvert device add')
     .option('--token-file <file>', 'file that holds the device token')
     .option('--json', 'print one event a line, as JSON')
-    .option('--ca-file <file>', 'certificates (PEM) to trust besides the usual ones')
+    .option('--ca, --ca-file <file>', 'certificates (PEM) to trust besides the usual ones (default: CULVERT_CA_FILE)')
+    .option('--pin <sha256/base64>', "the server's key must be this one (its SPKI); several: one of them", collect)
     .option('--proxy <url>', 'HTTP proxy, http://[user:password@]host:port')
     .option('--warm <n>', 'most warm transfers to keep, as needed and granted (default: 16; 0: none)')
     .option('--max-transfers <n>', 'most visitors served at once (default: 256)')

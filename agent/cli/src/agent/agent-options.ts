@@ -8,6 +8,7 @@ export interface AgentFlags {
   name?: string;
   tokenFile?: string;
   caFile?: string;
+  pin?: string[];
   proxy?: string;
   maxTransfers?: string;
   warm?: string;
@@ -26,7 +27,7 @@ export function agentOptions(flags: AgentFlags, words: readonly string[], env: E
   if (flags.server === undefined) faults.push('--server is missing; expected a URL such as https://culvert.example');
   if (flags.name === undefined) faults.push('--name is missing; expected the name given to culvert device add');
   const token = tokenSource(flags.tokenFile, env, faults);
-  const ca = flags.caFile === undefined ? undefined : certificates(flags.caFile, faults);
+  const ca = certificates(flags.caFile, env, faults);
   const mappings: Mapping[] = [];
   if (words.length === 0) faults.push('no MAPPING; expected at least one, such as 80 or tcp:22=192.168.1.7:22');
   for (const word of words) {
@@ -43,6 +44,7 @@ export function agentOptions(flags: AgentFlags, words: readonly string[], env: E
     mappings: mappings.length > 0 ? mappings : [{ port: 80, scheme: 'http', target: { host: '127.0.0.1', port: 80 } }],
     ...(flags.proxy === undefined ? {} : { proxy: flags.proxy === '' ? null : flags.proxy }),
     ...(ca === undefined ? {} : { ca }),
+    ...(flags.pin === undefined ? {} : { pins: flags.pin }),
     ...(transfers === undefined ? {} : { transfers }),
     ...(warm === undefined ? {} : { warm }),
   };
@@ -72,13 +74,17 @@ function tokenSource(file: string | undefined, env: Environment, faults: string[
   return () => token ?? '';
 }
 
-function certificates(file: string, faults: string[]): string | undefined {
+/** Certificates to trust besides the usual ones: of --ca-file, else of CULVERT_CA_FILE. */
+function certificates(flag: string | undefined, env: Environment, faults: string[]): string | undefined {
+  const file = flag ?? env.CULVERT_CA_FILE;
+  if (file === undefined || file === '') return undefined;
+  const name = flag === undefined ? 'CULVERT_CA_FILE' : '--ca-file';
   try {
     const text = readFileSync(file, 'utf8');
     if (text.includes('-----BEGIN CERTIFICATE-----')) return text;
-    faults.push(`--ca-file ${file} holds no certificate; expected PEM`);
+    faults.push(`${name} ${file} holds no certificate; expected PEM`);
   } catch (err) {
-    faults.push(`--ca-file cannot be read: ${textOf(err)}`);
+    faults.push(`${name} cannot be read: ${textOf(err)}`);
   }
   return undefined;
 }

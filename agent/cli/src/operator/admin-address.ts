@@ -6,6 +6,8 @@ import { CommandError, EXIT, textOf } from '../exit.ts';
 export interface AdminAddress {
   url: string;
   token: string;
+  /** File with the authority to trust besides the usual ones. */
+  caFile?: string | undefined;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -20,7 +22,9 @@ export function adminAddress(stateDir: string | undefined, env: Environment): Ad
   if (stateDir !== undefined) return fromStateDir(stateDir);
   const url = env.CULVERT_ADMIN_URL;
   const token = env.CULVERT_ADMIN_TOKEN;
-  if (url !== undefined && token !== undefined) return checked(url, token, 'CULVERT_ADMIN_URL');
+  if (url !== undefined && token !== undefined) {
+    return { ...checked(url, token, 'CULVERT_ADMIN_URL'), caFile: env.CULVERT_CA_FILE };
+  }
   if (url !== undefined || token !== undefined) {
     const missing = url === undefined ? 'CULVERT_ADMIN_URL' : 'CULVERT_ADMIN_TOKEN';
     throw new CommandError(EXIT.usage, `${missing} is missing; CULVERT_ADMIN_URL and CULVERT_ADMIN_TOKEN go together`);
@@ -30,7 +34,7 @@ export function adminAddress(stateDir: string | undefined, env: Environment): Ad
 
 function fromStateDir(dir: string): AdminAddress {
   const file = join(dir, 'stack.json');
-  let stack: { admin?: unknown; adminToken?: unknown } | null;
+  let stack: { admin?: unknown; adminToken?: unknown; ca?: unknown } | null;
   try {
     stack = JSON.parse(readFileSync(file, 'utf8')) as typeof stack;
   } catch (err) {
@@ -46,7 +50,7 @@ function fromStateDir(dir: string): AdminAddress {
       `${file} has no admin and adminToken; expected the file that a running stack writes`,
     );
   }
-  return checked(stack.admin, stack.adminToken, file);
+  return { ...checked(stack.admin, stack.adminToken, file), caFile: typeof stack.ca === 'string' ? stack.ca : undefined };
 }
 
 function checked(url: string, token: string, source: string): AdminAddress {

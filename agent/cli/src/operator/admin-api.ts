@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import tls from 'node:tls';
 import { CommandError, EXIT, textOf } from '../exit.ts';
 import type { AdminAddress } from './admin-address.ts';
 
@@ -10,6 +12,7 @@ const ANSWER_MS = 30_000;
  * @throws CommandError: failed with the server's own words when it says no, unreachable when it does not answer.
  */
 export async function callAdmin(admin: AdminAddress, method: string, path: string, body?: unknown): Promise<unknown> {
+  trust(admin.caFile);
   let status: number;
   let text: string;
   try {
@@ -32,6 +35,17 @@ export async function callAdmin(admin: AdminAddress, method: string, path: strin
   const decoded = parse(text);
   if (status >= 200 && status < 300 && decoded !== undefined) return decoded;
   throw new CommandError(EXIT.failed, refusal(admin.url, status, decoded));
+}
+
+/** Certificates are verified here, too, whatever the environment says. */
+function trust(caFile: string | undefined): void {
+  delete process.env.NODE_TLS_REJECT_UNAUTHORIZED;
+  if (caFile === undefined || caFile === '') return;
+  try {
+    tls.setDefaultCACertificates([...tls.getCACertificates('default'), readFileSync(caFile, 'utf8')]);
+  } catch (err) {
+    throw new CommandError(EXIT.usage, `the authority of the admin API cannot be read: ${textOf(err)}`, { cause: err });
+  }
 }
 
 function parse(text: string): unknown {

@@ -27,12 +27,14 @@ export class Demo {
   readonly #admin: string;
   readonly #adminToken: string;
   readonly #edge: string;
+  readonly #ca: string | null;
 
-  constructor(stateDir: string, admin: string, adminToken: string, edge: string) {
+  constructor(stateDir: string, admin: string, adminToken: string, edge: string, ca: string | null) {
     this.tokenFile = join(stateDir, 'demo.token');
     this.#admin = admin;
     this.#adminToken = adminToken;
     this.#edge = edge;
+    this.#ca = ca;
   }
 
   /** Sees to it that the device exists and that the token file holds its token. */
@@ -51,7 +53,9 @@ export class Demo {
 
   agentArgs(server: string, webPort: number, echoPort: number): string[] {
     const mappings = [`80=127.0.0.1:${webPort}`, `tcp:7=127.0.0.1:${echoPort}`];
-    return [CULVERT_CLI, 'agent', '--server', server, '--name', DEMO_NAME, '--token-file', this.tokenFile, '--json', ...mappings];
+    const trust = this.#ca === null ? [] : ['--ca-file', this.#ca];
+    const who = ['--server', server, '--name', DEMO_NAME, '--token-file', this.tokenFile];
+    return [CULVERT_CLI, 'agent', ...who, ...trust, '--json', ...mappings];
   }
 
   /** Where it is reachable; undefined while its page cannot be had through the edge. */
@@ -61,7 +65,7 @@ export class Demo {
     const { state, endpoints } = JSON.parse(answer.body) as DeviceView;
     const web = endpoints.find(({ scheme }) => scheme === 'http');
     if (state !== 'connected' || web?.url === undefined) return undefined;
-    const page = await get(this.#edge, { headers: { host: new URL(web.url).host } });
+    const page = await get(this.#edge, { headers: { host: new URL(web.url).host }, ca: this.#ca });
     if (page.status !== 200) return undefined;
     const tcp = endpoints.find(({ scheme }) => scheme === 'tcp');
     return {
@@ -79,6 +83,7 @@ export class Demo {
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       },
       timeoutMs: 10_000,
+      ca: this.#ca,
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
   }

@@ -1,0 +1,98 @@
+-- The certificate of a TLS handshake, chosen at run time by the name that the client asks for (SNI):
+--
+--   a name of the wildcard domain --> cert:*.<domain> of Redis, if there is one: a renewal that needs no reload
+--   any other name ---------------> cert:<name> of Redis: a device's own domain
+--   no name, none kept, nobody knows --> the certificate of the files, which nginx has loaded itself
+
+local cache = require('culvert.cache')
+local host = require('culvert.host')
+local lrucache = require('resty.lrucache')
+local redis = require('culvert.redis')
+local settings = require('culvert.settings')
+local ssl = require('ngx.ssl')
+
+-- Changes are announced; this is for the ones that were not heard.
+local AGE_MS = 60000
+-- Redis being away must not take the certificates away.
+local STALE_MS = 24 * 3600 * 1000
+-- Parsed ones kept by each worker; parsing costs about as much as the rest of a resumed handshake.
+local parsed = lrucache.new(256)
+
+local M = {}
+
+--- `key` is the name of the record; as key of the cache it must differ from that of a route.
+local function load(key)
+  local reply, err = redis.run(function(red) return red:hmget(key, 'chain', 'key') end)
+  if not reply then return nil, err end
+  local chain, private = reply[1], reply[2]
+  if chain == ngx.null or private == ngx.null then return false end
+  return #chain .. '\n' .. chain .. private
+end
+
+local known
+
+local function store()
+  known = known or cache.new({
+    values = 'culvert_certificates',
+    misses = 'culvert_misses',
+    age_ms = AGE_MS,
+    miss_ms = settings.route_age_ms,
+    stale_ms = STALE_MS,
+    load = load,
+  })
+  return known
+end
+
+local function parse(text)
+  local found = parsed:get(text)
+  if found then return found end
+  local length, rest = text:match('^(%d+)\n(.*)$')
+  length = tonumber(length)
+  local chain, err = ssl.parse_pem_cert(rest:sub(1, length))
+  if not chain then return nil, err end
+  local key
+  key, err = ssl.parse_pem_priv_key(rest:sub(length + 1))
+  if not key then return nil, err end
+  found = { chain = chain, key = key }
+  parsed:set(text, found)
+  return found
+end
+
+--- The name under which a certificate for `sni` is kept; nil when none can be.
+local function kept_name(sni)
+  local kind, name = host.classify(sni)
+  if kind == 'device' or kind == 'apex' then return '*.' .. settings.domain end
+  return kind == 'other' and name or nil
+end
+
+--- The phase ssl_certificate_by_lua. Whatever fails leaves the certificate of the files in place.
+function M.choose()
+  local sni = ssl.server_name()
+  local name = sni and kept_name(sni)
+  if not name then return end
+  local text, err = store():get('cert:' .. name)
+  if not text then
+    if err and err ~= 'away' then ngx.log(ngx.WARN, 'the certificate of ', name, ' is not known: ', err) end
+    return
+  end
+  local found
+  found, err = parse(text)
+  if not found then return ngx.log(ngx.ERR, 'the certificate of ', name, ' cannot be used: ', err) end
+  local ok
+  ok, err = ssl.clear_certs()
+  if ok then
+    ok, err = ssl.set_cert(found.chain)
+  end
+  if ok then
+    ok, err = ssl.set_priv_key(found.key)
+  end
+  if not ok then
+    ngx.log(ngx.ERR, 'the certificate of ', name, ' cannot be set: ', err)
+    return ngx.exit(ngx.ERROR) -- half of it is set: nothing that could be shown
+  end
+end
+
+--- Forgets a certificate that has changed.
+function M.drop(name) store():drop('cert:' .. name) end
+
+return M
