@@ -7,12 +7,13 @@ const LAYERS = {
   'libs/relay': ['libs/contracts', 'libs/wire'],
   'libs/bus': ['libs/contracts'],
   'libs/lease-store': ['libs/contracts'],
+  'libs/events': ['libs/contracts', 'libs/bus'],
   'libs/service-kit': ['libs/contracts', 'libs/bus'],
-  'services/lease-manager': ['libs'],
-  'services/port-allocator': ['libs'],
-  'services/ws-ingress': ['libs/(?!lease-store)'],
-  'services/tcp-listener': ['libs/(?!lease-store)'],
-  'services/admin': ['libs/(?!lease-store)'],
+  'services/lease-manager': ['libs/(?!events)'],
+  'services/port-allocator': ['libs/(?!events)'],
+  'services/ws-ingress': ['libs/(?!lease-store|events)'],
+  'services/tcp-listener': ['libs/(?!lease-store|events)'],
+  'services/admin': ['libs/(?!lease-store|events)'],
   'agent/sdk': ['libs/contracts', 'libs/wire', 'libs/relay'],
   'agent/cli': ['libs/contracts', 'agent/sdk'],
   openresty: ['libs/contracts'],
@@ -25,6 +26,7 @@ const PACKAGES = {
   'libs/contracts': '(?!)',
   'libs/wire': '^bufferutil$', // masks bytes faster than JavaScript can
   'libs/bus': '^(?:typebox|@nats-io/[^/]+)$',
+  'libs/events': '^@nats-io/[^/]+$',
   'libs/lease-store': '^ioredis$',
 };
 

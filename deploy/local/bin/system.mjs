@@ -1,5 +1,5 @@
 // Programs that come from the system: found, or installed from Debian when root, or named so that somebody can.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
@@ -44,6 +44,7 @@ const NEEDS = {
     { package: 'openssl', there: () => findProgram('openssl') !== undefined },
     { package: 'postgresql', there: () => hasPostgres() && findProgram('psql') !== undefined },
     { package: 'python3', there: () => findProgram('python3') !== undefined },
+    { package: 'python3-pip', there: () => spawnSync('python3', ['-m', 'pip', '--version']).status === 0 },
   ],
   // What tests of bad networks build them with; they need root besides.
   networks: [

@@ -5,6 +5,7 @@ import {
   AUDIT_SUBJECTS,
   CONN_STREAM,
   CONN_SUBJECTS,
+  DEVICES_BUCKET,
   EVENTS_STREAM,
   EVENTS_SUBJECTS,
   type Limits,
@@ -106,7 +107,12 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
     subscribe: { allow: [REPLIES, '*.*.*'], deny: ['cmd.*.*', '_INBOX_SERVICES.*.*', '$JS.*.*', '$SRV.*.*'] },
   },
   integrator: {
-    publish: ['$JS.API.INFO', '$JS.API.STREAM.NAMES', '$JS.API.STREAM.LIST', ...[EVENTS_STREAM, CONN_STREAM].flatMap(readStream)],
+    publish: [
+      '$JS.API.INFO',
+      '$JS.API.STREAM.NAMES',
+      '$JS.API.STREAM.LIST',
+      ...[EVENTS_STREAM, CONN_STREAM, `KV_${DEVICES_BUCKET}`].flatMap(readStream),
+    ],
     // `*.*.alice` is all about one device; the deny list keeps commands out of it. NATS filters a wildcard subscription by
     // those denials only that lie within it, so they have three tokens too.
     subscribe: { allow: [REPLIES, '*.*.*'], deny: ['cmd.*.*', 'audit.*.*', '_INBOX_SERVICES.*.*', '$JS.*.*', '$SRV.*.*'] },

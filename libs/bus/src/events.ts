@@ -82,3 +82,6 @@ export interface CulvertEvent<N extends EventName = EventName> {
   datacontenttype: 'application/json';
   data: EventData<N>;
 }
+
+/** Any event, told apart by `type`. */
+export type AnyEvent = { [N in EventName]: CulvertEvent<N> }[EventName];

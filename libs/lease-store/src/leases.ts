@@ -111,12 +111,12 @@ export class Leases {
     cursor?: string | undefined;
     limit: number;
     listener?: string | undefined;
-  }): Promise<{ leases: { lease: Lease; tokenDigest: string | null }[]; cursor: string | null; store: string }> {
+  }): Promise<{ leases: { lease: Lease; tokenDigest: string | null; seq: number }[]; cursor: string | null; store: string }> {
     const index = options.listener === undefined ? keys.leases : keys.leasesOfListener(options.listener);
     const { devices, incarnation } = await this.#page(index, options.cursor, options.limit);
     const records = await Promise.all(devices.map((device) => this.get(device)));
     return {
-      leases: records.flatMap(({ lease, tokenDigest }) => (lease === null ? [] : [{ lease, tokenDigest }])),
+      leases: records.flatMap(({ lease, tokenDigest, seq }) => (lease === null ? [] : [{ lease, tokenDigest, seq }])),
       cursor: devices.length < options.limit ? null : (devices.at(-1) ?? null),
       store: incarnation,
     };

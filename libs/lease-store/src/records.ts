@@ -21,6 +21,8 @@ export interface StoredLease {
   tokenDigest: string | null;
   /** Which start of the ingress holds, or last held, the lease; empty when unknown. */
   ingressIncarnation: string;
+  /** That of the lease's next event within its epoch. */
+  seq: number;
 }
 
 type Hash = Record<string, string>;
@@ -32,6 +34,7 @@ export function storedLeaseOf(hash: Hash): StoredLease {
     pending: pending && { ...pending, listener: pending.listener },
     tokenDigest: hash.token_digest ?? null,
     ingressIncarnation: hash.ingress_incarnation ?? '',
+    seq: Number(hash.seq ?? 0),
   };
 }
 

@@ -9,6 +9,8 @@ export interface ManagerMetrics {
   unusablePorts: Counter<'listener'>;
   relayed: Counter;
   relayActive: Gauge;
+  /** From the change in the store to the stream. */
+  eventLagSeconds: Histogram;
 }
 
 export function createMetrics(
@@ -58,6 +60,12 @@ export function createMetrics(
       registers,
     }),
     relayed: new Counter({ name: 'culvert_events_relayed_total', help: 'Events written to the stream', registers }),
+    eventLagSeconds: new Histogram({
+      name: 'culvert_event_lag_seconds',
+      help: 'From the change in the store to its event in the stream',
+      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300],
+      registers,
+    }),
     relayActive: new Gauge({ name: 'culvert_relay_active', help: '1 in the instance that relays the outbox', registers }),
   };
 }

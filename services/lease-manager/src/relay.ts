@@ -7,6 +7,7 @@ import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { headers, type NatsConnection } from '@nats-io/transport-node';
 import type { Redis } from 'ioredis';
 import type { ManagerDeps } from './deps.ts';
+import { DeviceBucket } from './device-bucket.ts';
 import { ensureStreams } from './streams.ts';
 
 /** Where in the outbox a message of the stream came from: `<store incarnation> <position>`. */
@@ -40,6 +41,7 @@ export class Relay {
   /** Of its own: it is blocked while it waits for entries. */
   readonly #reader: Redis;
   readonly #owner = randomBytes(8).toString('hex');
+  readonly #bucket: DeviceBucket;
   #stopped = false;
   #running: Promise<void> = Promise.resolve();
   #wake: () => void = () => {};
@@ -50,6 +52,7 @@ export class Relay {
     this.#log = deps.log;
     this.#nc = deps.bus.nc;
     this.#reader = reader;
+    this.#bucket = new DeviceBucket(deps);
   }
 
   start(): void {
@@ -73,6 +76,7 @@ export class Relay {
         if (!this.#stopped) this.#log.warn({ event: 'relay.interrupted', err });
       }
       this.#deps.metrics.relayActive.set(0);
+      await this.#bucket.stop();
       await this.#pause(STANDBY_MS);
     }
   }
@@ -86,6 +90,7 @@ export class Relay {
     let renewedAt = performance.now();
     this.#deps.metrics.relayActive.set(1);
     this.#log.info({ event: 'relay.active', fence, ...place });
+    this.#bucket.start();
     while (!this.#stopped) {
       if (performance.now() - renewedAt > LOCK_TTL_MS / 3) {
         if ((await this.#store.outbox.lock(this.#owner, LOCK_TTL_MS)) !== fence) return;
@@ -122,6 +127,7 @@ export class Relay {
       }
       place = { sequence: result.value.duplicate ? place.sequence : result.value.seq, position: entry.position };
       this.#deps.metrics.relayed.inc();
+      this.#deps.metrics.eventLagSeconds.observe(Math.max(0, Date.now() - entry.time) / 1000);
     }
     return place;
   }
