@@ -102,7 +102,7 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
       '$JS.API.INFO',
       '$JS.API.STREAM.NAMES',
       '$JS.API.STREAM.LIST',
-      ...[EVENTS_STREAM, CONN_STREAM, AUDIT_STREAM].flatMap(readStream),
+      ...[EVENTS_STREAM, CONN_STREAM, AUDIT_STREAM, `KV_${DEVICES_BUCKET}`].flatMap(readStream),
     ],
     subscribe: { allow: [REPLIES, '*.*.*'], deny: ['cmd.*.*', '_INBOX_SERVICES.*.*', '$JS.*.*', '$SRV.*.*'] },
   },
