@@ -2,8 +2,10 @@
 """A Culvert device in plain Python 3, standard library only, written from docs/PROTOCOL.md.
 
     device.py --server http://HOST[:PORT] --name NAME --token-file FILE --ports 80,tcp:7 [--refuse 9=local_refused]
+    device.py --server http://HOST[:PORT] --name NAME --token-file FILE tcp:22=127.0.0.1:22
 
-http ports serve a tiny page (GET / and POST /echo), tcp ports echo until the visitor's END and then send their own.
+http ports serve a tiny page (GET / and POST /echo), tcp ports echo until the visitor's END and then send their own. A mapping puts a
+local target behind its port instead.
 Every event is a JSON line on standard output: endpoint, ready, dial, refused_dial, transfer, wind_down, bye, refused, lost.
 
 Exit codes: 0 after SIGTERM, SIGINT or a bye; refused by the server: the HTTP status minus 360 (400: 40, 401: 41, 403: 43,
@@ -29,6 +31,7 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 MAX_FRAME = 65536
 HANDSHAKE_S = 10
 CLOSE_S = 2
+CONNECT_S = 5
 
 print_lock = threading.Lock()
 
@@ -94,6 +97,8 @@ class WebSocket:
             raise Closed(1002, "wrong Sec-WebSocket-Accept")
         if headers.get("sec-websocket-protocol") != "culvert.v1":
             raise Closed(1002, "the server does not speak culvert.v1")
+        if "sec-websocket-extensions" in headers:
+            raise Closed(1002, "the server uses an extension that nobody offered")
 
     def send(self, opcode, payload=b""):
         length = len(payload)
@@ -196,29 +201,35 @@ def run_service(service, sock):
 class Transfer:
     """One visitor: pumps bytes between the transfer connection and a service until both directions have ended."""
 
-    def __init__(self, dial, websocket, service):
-        self.dial, self.websocket = dial, websocket
+    def __init__(self, dial, websocket, near):
+        self.dial, self.websocket, self.near = dial, websocket, near
         self.to_device = self.to_visitor = 0
-        self.near, far = socket.socketpair()
-        threading.Thread(target=run_service, args=(service, far), daemon=True).start()
 
     def run(self):
         self.websocket.sock.settimeout(None)
         up = threading.Thread(target=self.pump_to_visitor, daemon=True)
         up.start()
-        outcome = "ok"
+        outcome, ended = "ok", False
         try:
             self.pump_to_device()
             up.join()
+            ended = True
             self.websocket.sock.settimeout(CLOSE_S)  # it is the server that closes
             while True:
                 self.websocket.receive()
         except Closed as closed:
-            outcome = "ok" if closed.code == 1000 else f"closed {closed.code} {closed.reason}"
+            outcome = "ok" if closed.code == 1000 and ended else f"closed {closed.code} {closed.reason}"
         except OSError as err:
             outcome = f"broken {err}"
         finally:
             self.websocket.abort()
+            if outcome != "ok" and self.near.family == socket.AF_INET:
+                self.near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not a FIN
+                try:
+                    self.near.shutdown(socket.SHUT_RD)  # the other thread may be inside a read, which would keep it open
+                except OSError:
+                    pass
+                up.join(CLOSE_S)
             self.near.close()
         report("transfer", id=self.dial["id"], port=self.dial["port"], outcome=outcome,
                to_device=self.to_device, to_visitor=self.to_visitor)
@@ -240,6 +251,8 @@ class Transfer:
                 self.websocket.send(BINARY, data)
                 self.to_visitor += len(data)
             self.websocket.send(BINARY)  # END
+        except ConnectionResetError:  # the target's: what the socket of the server does, the reader sees
+            self.websocket.send_close(4430, "peer_reset")
         except OSError:
             self.websocket.abort()
 
@@ -251,6 +264,11 @@ class Device:
         if options.ca_file:
             self.context.load_verify_locations(options.ca_file)
         self.services = {}
+        self.targets = {}
+        for mapping in options.mappings:
+            spec, _, target = mapping.partition("=")
+            host, _, port = target.rpartition(":")
+            self.targets[int(spec.rpartition(":")[2])] = (host, int(port))
         for spec in options.ports.split(","):
             scheme, _, number = spec.rpartition(":")
             web = scheme == "http" or (scheme == "" and number == "80")
@@ -289,11 +307,29 @@ class Device:
             report("refused_dial", id=dial["id"], port=dial["port"], code=code)
             return
         try:
+            near = self.near_end(dial["port"], service)
+        except OSError as err:
+            code = "local_timeout" if isinstance(err, TimeoutError) else "local_refused"
+            self.control.send_message(type="refused", id=dial["id"], code=code)
+            report("refused_dial", id=dial["id"], port=dial["port"], code=code)
+            return
+        try:
             websocket = WebSocket(self.options.server, dial["path"], self.token, self.context)
         except (Refused, Closed, OSError) as err:
+            near.close()
             report("transfer", id=dial["id"], port=dial["port"], outcome=f"not opened: {err}", to_device=0, to_visitor=0)
             return
-        Transfer(dial, websocket, service).run()
+        Transfer(dial, websocket, near).run()
+
+    def near_end(self, port, service):
+        """A socket with the local target, or the built-in service, at its other end."""
+        if port in self.targets:
+            near = socket.create_connection(self.targets[port], CONNECT_S)
+            near.settimeout(None)
+            return near
+        near, far = socket.socketpair()
+        threading.Thread(target=run_service, args=(service, far), daemon=True).start()
+        return near
 
     def leave(self, *_):
         """On SIGTERM: bye, close, exit 0; the main thread may be inside a read, so this ends the process itself."""
@@ -312,10 +348,12 @@ def main():
     parser.add_argument("--server", required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--token-file", required=True)
-    parser.add_argument("--ports", required=True)
+    parser.add_argument("--ports")
+    parser.add_argument("mappings", nargs="*", metavar="[http:|https:|tcp:]PORT=HOST:PORT")
     parser.add_argument("--refuse", action="append", default=[], metavar="PORT=CODE")
     parser.add_argument("--ca-file")
     options = parser.parse_args()
+    options.ports = options.ports or ",".join(mapping.partition("=")[0] for mapping in options.mappings)
     with open(options.token_file, encoding="utf8") as file:
         device = Device(options, file.read().strip())
     signal.signal(signal.SIGTERM, device.leave)
