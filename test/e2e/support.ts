@@ -29,10 +29,10 @@ export async function client(
 
 /** curl to a host name that is resolved to the stack's edge. */
 export function curl(edge: string, host: string, path: string, ...args: string[]): Promise<Output> {
-  const { port } = new URL(edge);
+  const { port, protocol } = new URL(edge);
   return client(
     'curl',
-    ['-sS', '--max-time', '120', '--resolve', `${host}:${port}:127.0.0.1`, ...args, `http://${host}:${port}${path}`],
+    ['-sS', '--max-time', '120', '--resolve', `${host}:${port}:127.0.0.1`, ...args, `${protocol}//${host}:${port}${path}`],
     { timeoutMs: 130_000 },
   );
 }

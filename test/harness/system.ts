@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { jetstream } from '@nats-io/jetstream';
 import { connect, type NatsConnection } from '@nats-io/transport-node';
-import { request } from 'undici';
+import { Agent, fetch, request } from 'undici';
 import { type AgentOptions, type CliOutput, RunningAgent, runCli } from './agent.ts';
 import { type PortBlock, reservePorts } from './port-blocks.ts';
 
@@ -14,6 +14,7 @@ export type { RunningAgent } from './agent.ts';
 /** `stack.json`, as others read it. */
 export interface StackInfo {
   edge: string;
+  ca: string | null;
   domain: string;
   admin: string;
   adminToken: string;
@@ -32,6 +33,8 @@ export interface StackOptions {
   stateDir?: string;
   /** How many public TCP ports; default 99. */
   tcpPorts?: number;
+  /** Everything by TLS, with an authority of the stack's own. */
+  tls?: boolean;
 }
 
 export interface CulvertEventLike {
@@ -61,6 +64,7 @@ export class Stack {
   readonly #agents = new Set<RunningAgent>();
   #child: ChildProcess;
   #info: StackInfo;
+  #dispatcher: Agent | undefined;
 
   private constructor(running: Running, ports: PortBlock, stateDir: string, ownsDir: boolean, env: Record<string, string>) {
     this.#info = running.info;
@@ -78,7 +82,8 @@ export class Stack {
     const env = {
       CULVERT_DEMO: '0',
       CULVERT_PORT: String(ports.first),
-      CULVERT_TCP_PORTS: `${ports.first + 1}-${ports.last}`,
+      CULVERT_TCP_PORTS: `${ports.first + 1 + (options.tls ? 1 : 0)}-${ports.last}`,
+      ...(options.tls ? { CULVERT_TLS: 'local', CULVERT_TLS_PORT: String(ports.first + 1) } : {}),
       ...options.env,
       CULVERT_STATE_DIR: stateDir,
     };
@@ -125,6 +130,7 @@ export class Stack {
   /** Ends the agents, then the stack; resolves with its exit code. The state dir stays when it was given. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
     for (const agent of this.#agents) await agent.kill();
+    await this.#dispatcher?.destroy();
     const code = await this.#halt(signal);
     this.#ports.release();
     if (this.#ownsDir) rmSync(this.stateDir, { recursive: true, force: true });
@@ -147,6 +153,7 @@ export class Stack {
     const { admin, adminToken } = this.info;
     const answer = await fetch(new URL(path, admin), {
       method,
+      ...this.#trust(),
       headers: { authorization: `Bearer ${adminToken}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
       signal: AbortSignal.timeout(15_000),
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -154,10 +161,24 @@ export class Stack {
     return { status: answer.status, body: (await answer.json()) as never };
   }
 
+  /** Certificate of the stack's own authority; undefined without TLS. */
+  get ca(): string | undefined {
+    const { ca } = this.info;
+    return ca === null ? undefined : readFileSync(ca, 'utf8');
+  }
+
+  #trust(): { dispatcher?: Agent } {
+    const { ca } = this;
+    if (ca === undefined) return {};
+    this.#dispatcher ??= new Agent({ connect: { ca } });
+    return { dispatcher: this.#dispatcher };
+  }
+
   /** One GET at the edge with this Host. */
   async fetchHost(host: string, path = '/'): Promise<{ status: number; body: string }> {
     const answer = await request(new URL(path, this.info.edge), {
       headers: { host },
+      ...this.#trust(),
       headersTimeout: 30_000,
       bodyTimeout: 30_000,
     });
@@ -178,7 +199,9 @@ export class Stack {
 
   /** Starts the agent's real command line; it need not become ready. */
   spawnAgent({ server = this.info.edge, ...options }: AgentOptions & { server?: string }): RunningAgent {
-    const agent = new RunningAgent(server, options);
+    const { ca } = this.info;
+    const env = { ...(ca === null ? {} : { CULVERT_CA_FILE: ca }), ...options.env };
+    const agent = new RunningAgent(server, { ...options, env });
     this.#agents.add(agent);
     return agent;
   }

@@ -1,0 +1,159 @@
+import { createHash, randomBytes, X509Certificate } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import net from 'node:net';
+import { join } from 'node:path';
+import tls from 'node:tls';
+import { pinOf } from '@culvert/relay';
+import { chromium } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { freePort } from '../harness/servers.ts';
+import { type RunningAgent, type Stack, startStack } from '../harness/system.ts';
+import { echo, startTcpTarget, type Target } from '../harness/targets.ts';
+import { client, curl, tcpVisitor } from './support.ts';
+
+let stack: Stack;
+let tcp: Target;
+let agent: RunningAgent;
+let token: string;
+let plain: string;
+let demo: URL;
+/** Stands in front of the listener as an operator's TLS would; what comes here was dialled directly. */
+let published: tls.Server;
+let direct = 0;
+const sockets = new Set<net.Socket>();
+
+const trusted = (): string[] => ['--cacert', stack.info.ca as string];
+
+beforeAll(async () => {
+  const [listenerPort, publishedPort] = [await freePort(), await freePort()];
+  stack = await startStack({
+    tls: true,
+    env: {
+      CULVERT_DEMO: '1',
+      CULVERT_LISTEN_PORT: String(listenerPort),
+      CULVERT_TRANSFER_URL: `wss://localhost:${publishedPort}`,
+    },
+  });
+  demo = new URL(stack.info.demo as string);
+  plain = `http://127.0.0.1:${stack.env.CULVERT_PORT}`;
+  const files = join(stack.stateDir, 'tls');
+  const served = { cert: readFileSync(join(files, 'edge.pem')), key: readFileSync(join(files, 'edge.key')) };
+  published = tls.createServer(served, (socket) => {
+    const onward = net.connect(listenerPort, '127.0.0.1');
+    direct += 1;
+    sockets.add(socket).add(onward);
+    socket.pipe(onward).pipe(socket);
+    for (const one of [socket, onward]) {
+      one.on('error', () => {}).on('close', () => [socket, onward].map((each) => each.destroy()));
+    }
+  });
+  await new Promise<void>((done) => published.listen(publishedPort, done));
+  tcp = await startTcpTarget(echo);
+  token = await stack.addDevice('safe');
+  agent = await stack.runAgent({ name: 'safe', token, mappings: [`tcp:7=127.0.0.1:${tcp.port}`] });
+});
+afterAll(async () => {
+  await agent?.stop();
+  await stack?.stop();
+  await tcp?.close();
+  for (const socket of sockets) socket.destroy();
+  published?.close();
+});
+
+describe('a visitor of a stack with TLS', () => {
+  it('gets the page over HTTP/2 with a verified certificate', async () => {
+    const { code, stdout } = await curl(stack.info.edge, demo.hostname, '/', ...trusted(), '-w', '%{http_version} %{http_code}');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/<html[\s\S]*2 200$/);
+  });
+
+  it('is sent on from the plain port, and gets there', async () => {
+    const tlsPort = new URL(stack.info.edge).port;
+    const follow = ['-L', '--resolve', `${demo.hostname}:${tlsPort}:127.0.0.1`, '-w', '%{url_effective}'];
+    const { stdout } = await curl(plain, demo.hostname, '/?a=b', ...trusted(), ...follow);
+    expect(stdout).toContain(`https://${demo.host}/?a=b`);
+  });
+
+  it('who does not know the authority is told so by its client', async () => {
+    expect((await curl(stack.info.edge, demo.hostname, '/')).code).toBe(60);
+  });
+
+  it('sees the page in a browser as a secure one', async () => {
+    const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
+    if (executablePath === undefined) throw new Error('no Chromium found; install the package chromium');
+    // Trusts the authority's own key, as an import of its certificate would, and nothing else.
+    const ca = pinOf(new X509Certificate(stack.ca as string)).replace('sha256/', '');
+    const leaf = pinOf(new X509Certificate(readFileSync(join(stack.stateDir, 'tls/edge.pem')))).replace('sha256/', '');
+    const browser = await chromium.launch({
+      executablePath,
+      args: [
+        ...['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking'],
+        '--host-resolver-rules=MAP *.culvert.localhost 127.0.0.1',
+        `--ignore-certificate-errors-spki-list=${ca},${leaf}`,
+      ],
+    });
+    try {
+      const page = await browser.newPage();
+      const answer = await page.goto(demo.href);
+      expect(answer?.status()).toBe(200);
+      expect(await answer?.securityDetails()).toMatchObject({ protocol: 'TLS 1.3' });
+      expect(await page.evaluate('isSecureContext')).toBe(true);
+    } finally {
+      await browser.close();
+    }
+  });
+});
+
+describe('a device of a stack with TLS', () => {
+  it('serves visitors of its public port by transfers straight to the listener, with TLS', async () => {
+    const payload = randomBytes(8 << 20);
+    const got = await tcpVisitor(agent.endpoint(7).public_port as number, payload, { deadlineMs: 30_000 });
+    const digest = (data: Buffer): string => createHash('sha256').update(data).digest('hex');
+    expect(digest(got.data)).toBe(digest(payload));
+    expect(direct).toBeGreaterThan(0);
+  });
+
+  it('takes the way by the edge when the certificate there is not to be trusted', async () => {
+    const files = join(stack.stateDir, 'tls');
+    const args = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-noenc', '-subj', '/CN=localhost'];
+    await client('openssl', [...args, '-keyout', join(files, 'wrong.key'), '-out', join(files, 'wrong.pem')]);
+    published.setSecureContext({ cert: readFileSync(join(files, 'wrong.pem')), key: readFileSync(join(files, 'wrong.key')) });
+    const before = direct;
+    const mappings = [`tcp:7=127.0.0.1:${tcp.port}`];
+    const wary = await stack.runAgent({ name: 'wary', token: await stack.addDevice('wary'), mappings });
+    for (const text of ['one', 'two']) {
+      expect((await tcpVisitor(wary.endpoint(7).public_port as number, text)).data.toString()).toBe(text);
+    }
+    await wary.stop();
+    expect(direct).toBe(before);
+  });
+
+  it('connects with the pinned key of the edge, and not with another', async () => {
+    const pin = pinOf(new X509Certificate(readFileSync(join(stack.stateDir, 'tls/edge.pem'))));
+    const wrong = pinOf(new X509Certificate(stack.ca as string));
+    const mappings = [`tcp:7=127.0.0.1:${tcp.port}`];
+    const pinned = await stack.addDevice('pinned');
+    const refused = stack.spawnAgent({ name: 'pinned', token: pinned, mappings, args: ['--pin', wrong] });
+    expect((await refused.event('disconnected')).message).toContain('not the pinned key');
+    await refused.stop();
+    const taken = await stack.runAgent({ name: 'pinned', token: pinned, mappings, args: ['--pin', pin] });
+    await taken.stop();
+  });
+
+  it('is refused without TLS, and told where to go', async () => {
+    const other = stack.spawnAgent({ name: 'open', token: await stack.addDevice('open'), mappings: ['80'], server: plain });
+    const refused = await other.event('refused');
+    expect(refused).toMatchObject({ code: 'forbidden', status: 403 });
+    expect(refused.message).toContain(`use https://culvert.localhost:${stack.env.CULVERT_TLS_PORT}`);
+    await other.stop();
+  });
+});
+
+it('the command line asks the admin API by TLS, with the authority of the stack', async () => {
+  expect(stack.info.admin).toMatch(/^https:/);
+  const list = await stack.culvert('device', 'list');
+  expect(list.stdout).toContain(`https://${demo.host}`);
+  const { code, stderr } = await stack.culvert('device', 'show', 'nobody');
+  expect(code).toBe(1);
+  expect(stderr).toContain('nobody');
+});
