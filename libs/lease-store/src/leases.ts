@@ -286,6 +286,20 @@ export class Leases {
     return reply[0] as 'ok' | 'stale' | 'ports_lost';
   }
 
+  /** Writes the routes of those of the leases anew that do not lead to this host. How many did not. */
+  async readdress(leases: readonly Lease[], listener: string, routeHost: string): Promise<number> {
+    const host = bracketed(routeHost);
+    const looked = leases.map(async ({ device, endpoints }) => {
+      const routes = endpoints.filter(hasRoute);
+      const addresses = await guarded(() => Promise.all(routes.map((one) => this.#redis.hget(keys.route(one.host), 'address'))));
+      const stale = addresses.some((address, at) => address !== null && address !== `${host}:${routes[at]?.public_port}`);
+      if (!stale) return 0;
+      const { reply } = await this.#change(device, 'readdress', { args: [listener, host] });
+      return reply[0] === 'ok' ? Number(reply[1]) : 0;
+    });
+    return (await Promise.all(looked)).reduce((sum, count) => sum + count, 0);
+  }
+
   /** Takes over what an instance holds and the store may have lost. The one change that a recovering store accepts. */
   async restore(said: AssertedLease, from: 'ingress' | 'listener', routeHost: string): Promise<RestoreResult> {
     const { device } = said;

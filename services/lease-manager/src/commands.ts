@@ -4,6 +4,7 @@ import { addDevice } from './add-device.ts';
 import { authenticate } from './authenticate.ts';
 import type { ManagerDeps } from './deps.ts';
 import { fitPage } from './page.ts';
+import { readdress } from './readdress.ts';
 import { reassert } from './reassert.ts';
 import { release } from './release.ts';
 import { revokeDevice, revokeLease } from './revoke.ts';
@@ -19,6 +20,12 @@ export async function serveCommands(version: string, deps: ManagerDeps): Promise
     'lease.get': async ({ device }) => ({ ok: true, lease: (await store.leases.get(device)).lease }),
     'lease.list': async ({ cursor, limit, listener }) => {
       const page = await store.leases.list({ cursor, limit: limit ?? PAGE, listener });
+      if (listener !== undefined)
+        await readdress(
+          listener,
+          page.leases.map(({ lease }) => lease),
+          deps,
+        ); // it compares itself
       const all = page.leases.map(({ lease, tokenDigest }) => ({ lease, token_digest: tokenDigest }));
       const fitting = fitPage(all, page.cursor, ({ lease }) => lease.device);
       return { ok: true, leases: fitting.items, cursor: fitting.cursor, store: page.store };

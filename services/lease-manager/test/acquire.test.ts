@@ -206,5 +206,27 @@ describe('a list of leases', () => {
     expect(all).toContain('alice true');
     expect(new Set(all).size).toBe(all.length);
   });
+  it('leads the routes of a listener that was started again at another address there', async () => {
+    await stack.addDevice('moving-home');
+    const { endpoints } = await stack.granted('moving-home');
+    const [named] = endpoints;
+    const route = `route:${named?.host}`;
+    const changed: string[] = [];
+    const follower = stack.redis.duplicate();
+    await follower.subscribe('route.changed');
+    follower.on('message', (_, host: string) => changed.push(host));
+    expect(await stack.redis.hget(route, 'address')).toBe(`127.0.0.1:${named?.public_port}`);
+    await listener.stop();
+    listener = await stack.listener('tcp-listener-1', [30_000, 30_099], '127.0.0.7');
+    expect(await list('')).toMatchObject({ ok: true });
+    let cursor: string | null = '';
+    while (cursor !== null) {
+      const page: Awaited<ReturnType<typeof list>> = await list(cursor);
+      cursor = page.ok ? page.cursor : null;
+    }
+    expect(await stack.redis.hget(route, 'address')).toBe(`127.0.0.7:${named?.public_port}`);
+    await until(() => changed.filter((host) => host === named?.host).length === 1);
+    follower.disconnect();
+  });
   const list = (cursor: string) => stack.bus.request('lease.list', { cursor, limit: 2, listener: 'tcp-listener-1' });
 });

@@ -113,8 +113,8 @@ export class Stack {
     return { bus, registration };
   }
 
-  async listener(id: string, ports: readonly [number, number]): Promise<ListenerStub> {
-    const { bus, registration } = await this.#instance(id, 'tcp-listener', { ports, host: '127.0.0.1' });
+  async listener(id: string, ports: readonly [number, number], host = '127.0.0.1'): Promise<ListenerStub> {
+    const { bus, registration } = await this.#instance(id, 'tcp-listener', { ports, host });
     const stub: ListenerStub = {
       id,
       bound: new Map(),
