@@ -4,8 +4,12 @@ import { SHORT } from './profile.ts';
 import { isWell, type Row, runFault, tableOf } from './run.ts';
 import { World } from './world.ts';
 
-/** The rolling restart sends SIGTERM to all; who has neither devices nor bytes is frozen in real time only. */
-const SHORTENED = FAULTS.filter(({ name }) => !/SIGTERM|(?:lease-manager|port-allocator), frozen/.test(name));
+/**
+ * Stores that are away or emptied have tests of their own (test/survival), and all in any order takes minutes. The rolling
+ * restart sends SIGTERM to all; who has neither devices nor bytes is frozen in real time only.
+ */
+const LONGER = /SIGTERM|away|emptied|any order|(?:lease-manager|port-allocator), frozen/;
+const SHORTENED = FAULTS.filter(({ name }) => !LONGER.test(name));
 
 let world: World;
 const rows: Row[] = [];

@@ -1,4 +1,5 @@
 import type { StackInfo } from '../harness/system.ts';
+import { ANY_ORDER } from './any-order.ts';
 import type { Fault } from './fault.ts';
 import { ROLLING } from './rolling.ts';
 import type { Seen } from './tally.ts';
@@ -29,6 +30,8 @@ const nats: Choice = async () => (info) => info.natsServer.pid;
 const nginx: Choice = async () => (info) => info.nginx.pid;
 
 const START_MS = 30_000;
+/** From SIGCONT until visitors are well again. */
+const AT_ONCE_MS = 10_000;
 
 /** Signals it, and waits until another process has taken its place. */
 async function replace(world: World, choice: Choice, signal: NodeJS.Signals, ms: number): Promise<void> {
@@ -48,10 +51,43 @@ async function freeze(world: World, choice: Choice, ms: number): Promise<void> {
   }
 }
 
+/** Killed, and not started again for a while: who would start them stands still. */
+async function keepAway(world: World, choices: readonly Choice[], ms: number): Promise<void> {
+  const pidsOf = await Promise.all(choices.map((choice) => choice(world)));
+  const before = pidsOf.map((pidOf) => pidOf(world.info));
+  process.kill(world.stack.pid, 'SIGSTOP');
+  try {
+    for (const pid of before) process.kill(pid, 'SIGKILL');
+    await new Promise((done) => setTimeout(done, ms));
+  } finally {
+    process.kill(world.stack.pid, 'SIGCONT');
+  }
+  const isBack = (pidOf: (info: StackInfo) => number, at: number): boolean => pidOf(world.info) !== before[at];
+  await eventually('they were started again', () => pidsOf.every(isBack) || 'not all', START_MS);
+}
+
+/** Every byte of the store is gone, and what runs finds out by itself. */
+async function empty({ redis }: World): Promise<void> {
+  const incarnation = await redis.get('store:incarnation');
+  await redis.flushall();
+  await eventually(
+    'the store lives again',
+    async () => {
+      const now = await redis.get('store:incarnation');
+      return (now !== null && now !== incarnation) || `its incarnation is ${now}`;
+    },
+    START_MS,
+  );
+}
+
 const killed = (choice: Choice) => (world: World) => replace(world, choice, 'SIGKILL', START_MS);
 const terminated = (choice: Choice) => (world: World) => replace(world, choice, 'SIGTERM', world.profile.windDownMs + START_MS);
 const frozen = (choice: Choice) => (world: World) => freeze(world, choice, world.profile.pauseMs);
-const away = (choice: Choice) => (world: World) => freeze(world, choice, world.profile.awayMs);
+const stalled = (choice: Choice) => (world: World) => freeze(world, choice, world.profile.awayMs);
+const away =
+  (...choices: Choice[]) =>
+  (world: World) =>
+    keepAway(world, choices, world.profile.awayMs);
 
 /** No visitor sees anything; `held` may be. */
 const nothing = ({ failed, refused, faults }: Seen): string[] =>
@@ -64,12 +100,28 @@ const only =
     return other.length === 0 ? [] : [`visitors saw ${other.join(', ')}`];
   };
 const anything = (): string[] => [];
+/** Without NATS nobody is dialled: new visitors wait as long as a dial may take. */
+const undialled = only(/http: status 50[34]/, /bulk: /);
+/** What it held it holds again, as soon as it goes on. */
+const atOnce =
+  (judge: Fault['judge']): Fault['judge'] =>
+  (seen, profile) => {
+    const broken = judge(seen, profile);
+    const most = profile.pauseMs + AT_ONCE_MS;
+    if (seen.recoveredMs > most)
+      broken.push(`visitors were well again after ${seen.recoveredMs} ms; at most ${most} were promised`);
+    return broken;
+  };
 
 /** One of each service, and every server that they need. */
 export const FAULTS: readonly Fault[] = [
   { name: 'ws-ingress, kill -9', inject: killed(busiest('ws-ingress')), judge: nothing },
   { name: 'ws-ingress, SIGTERM', inject: terminated(busiest('ws-ingress')), judge: nothing },
-  { name: 'ws-ingress, frozen', inject: frozen(busiest('ws-ingress')), judge: only(/^.* × (?:http: status 50[34]|bulk: )/) },
+  {
+    name: 'ws-ingress, frozen',
+    inject: frozen(busiest('ws-ingress')),
+    judge: atOnce(only(/^.* × (?:http: status 50[34]|bulk: )/)),
+  },
   // Its visitors are cut with it.
   { name: 'tcp-listener, kill -9', inject: killed(busiest('tcp-listener')), judge: anything },
   // tcp endpoints refuse for the time of the restart; what does not end within the limit is cut.
@@ -86,11 +138,15 @@ export const FAULTS: readonly Fault[] = [
   { name: 'port-allocator, SIGTERM', inject: terminated(either('port-allocator')), judge: nothing },
   { name: 'port-allocator, frozen', inject: frozen(either('port-allocator')), judge: nothing },
   { name: 'Redis, kill -9', inject: killed(redis), judge: nothing },
-  { name: 'Redis, frozen', inject: away(redis), judge: nothing },
+  { name: 'Redis, frozen', inject: stalled(redis), judge: nothing },
+  { name: 'Redis, away', inject: away(redis), judge: nothing },
+  { name: 'Redis, emptied', inject: empty, judge: nothing },
   { name: 'NATS, kill -9', inject: killed(nats), judge: nothing },
-  // Without NATS nobody is dialled: new visitors wait as long as a dial may take.
-  { name: 'NATS, frozen', inject: away(nats), judge: only(/http: status 50[34]/, /bulk: /) },
+  { name: 'NATS, frozen', inject: stalled(nats), judge: undialled },
+  { name: 'NATS, away', inject: away(nats), judge: undialled },
+  { name: 'Redis and NATS, away together', inject: away(redis, nats), judge: undialled },
   // All bytes of visitors by name and all transfers cross it.
   { name: 'nginx, kill -9', inject: killed(nginx), judge: anything },
   ROLLING,
+  ANY_ORDER,
 ];

@@ -31,29 +31,67 @@ export async function runFault(world: World, fault: Fault): Promise<Row> {
   }
   await world.stopVisitors();
   const seen = sumUp(world.tally.take(), injectedAt);
-  broken.push(...fault.judge(seen));
+  broken.push(...fault.judge(seen, world.profile));
   const leaks = await world.leaks(REST_MS);
   const eventFaults = await world.eventFaults(REST_MS);
   return { fault: fault.name, seen, broken, eventFaults, leaks };
 }
 
-/** All faults, one after the other; with `minutes` again and again until they are over. `tell` gets every row. */
-export async function runFaults(profile: Profile, minutes: number, tell: (row: Row) => void, only?: RegExp): Promise<void> {
+export interface Verdict {
+  fault: string;
+  outcome: 'ok' | 'flaky' | 'failed';
+}
+
+/**
+ * All faults, one after the other; with `minutes` again and again until they are over. What was not well is injected once
+ * more, into a world of its own: well then, it is `flaky`, else `failed`. `tell` gets every row.
+ */
+export async function runFaults(profile: Profile, minutes: number, tell: (row: Row) => void, only?: RegExp): Promise<Verdict[]> {
   const until = performance.now() + minutes * 60_000;
-  const world = await World.start(profile);
+  const verdicts: Verdict[] = [];
+  let world: World | undefined;
+  const inject = async (fault: Fault): Promise<boolean> => {
+    let well = false;
+    try {
+      world ??= await World.start(profile);
+      await world.leaks(REST_MS);
+      const row = await runFault(world, fault);
+      tell(row);
+      well = isWell(row);
+    } catch (error) {
+      tell(rowOfCrash(fault, error as Error));
+    }
+    if (!well) {
+      await world?.stop();
+      world = undefined;
+    }
+    return well;
+  };
+  const faults = FAULTS.filter(({ name }) => only === undefined || only.test(name));
   try {
-    await world.leaks(REST_MS);
-    const faults = FAULTS.filter(({ name }) => only === undefined || only.test(name));
     do {
-      for (const fault of faults) tell(await runFault(world, fault));
+      for (const fault of faults) {
+        const outcome = (await inject(fault)) ? 'ok' : (await inject(fault)) ? 'flaky' : 'failed';
+        verdicts.push({ fault: fault.name, outcome });
+      }
     } while (performance.now() < until);
   } finally {
-    await world.stop();
+    await world?.stop();
   }
+  return verdicts;
+}
+
+/** The world did not even come to rest before the fault, or broke down in it. */
+function rowOfCrash({ name }: Fault, error: Error): Row {
+  return { fault: name, seen: sumUp([], performance.now()), broken: [error.message], eventFaults: [], leaks: [] };
 }
 
 export const isWell = ({ broken, eventFaults, leaks }: Row): boolean => broken.length + eventFaults.length + leaks.length === 0;
 
+/** As against an event that is missing. */
+const isDisorder = (fault: string): boolean => /^(?:out of order|impossible)/.test(fault);
+
+/** `missing` and `disordered` count faults of events. */
 const COLUMNS = [
   'fault',
   'visits',
@@ -63,7 +101,8 @@ const COLUMNS = [
   'p99 ms',
   'longest ms',
   'recovered ms',
-  'events',
+  'missing',
+  'disordered',
   'leaks',
 ] as const;
 
@@ -79,7 +118,8 @@ export function tableOf(rows: readonly Row[]): string {
       seen.p99,
       seen.longest,
       seen.recoveredMs,
-      eventFaults.length,
+      eventFaults.length - eventFaults.filter(isDisorder).length,
+      eventFaults.filter(isDisorder).length,
       leaks.length,
     ].map(String),
   );
