@@ -8,6 +8,7 @@ import {
   InstanceId,
   LeaseSchema,
   Millis,
+  OperatorUse,
   PortNumber,
   PortSpecSchema,
   RefusedName,
@@ -179,6 +180,9 @@ export const COMMANDS = {
     request: Type.Object({ ...RecordRef, expected: Type.Optional(RevisionNumber) }),
     reply: replyOf({ deleted: Type.Boolean() }),
   },
+  // admin
+  /** May this operator still connect to devices? Refused with `unauthorized` or `forbidden` when not. */
+  'operator.check': { to: 'shared', request: OperatorUse, reply: replyOf({}) },
   // port-allocator
   /** Reserves ports for TENURE_CONFIRM_MS under (device, epoch), all of one listener; `listener` asks for that one only. */
   'port.allocate': {
@@ -229,6 +233,21 @@ export const COMMANDS = {
     to: 'instance',
     request: Type.Object({ ...Tenure, id: Id, code: RefusedName }),
     reply: replyOf({}),
+  },
+  /**
+   * An operator may connect to this port of the device: the ticket is good once, for ACCESS_TICKET_MS, for who has its key.
+   * `undeclared`: also when the device does not declare the port; the agent still has the last word.
+   */
+  'listener.admit': {
+    to: 'instance',
+    request: Type.Object({
+      ...Tenure,
+      port: PortNumber,
+      undeclared: Type.Boolean(),
+      operator: OperatorUse,
+      key_digest: TokenDigest,
+    }),
+    reply: replyOf({ ticket: Id, expires_ms: Millis }),
   },
   // ws-ingress, one instance
   /** Answered once the message is handed to the device's socket. */

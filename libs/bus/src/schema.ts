@@ -11,6 +11,9 @@ export const Epoch = Type.Integer({ minimum: 0 });
 export const Millis = Type.Integer({ minimum: 0 });
 /** Hex SHA-256 of a device token. The token itself never travels on the bus, but for its issue. */
 export const TokenDigest = Type.String({ pattern: '^[0-9a-f]{64}$' });
+/** An operator, and what rights are looked up by: the digest of the token, and the login if it was by one (else empty). */
+export const OperatorUse = Type.Object({ name: DeviceName, token_digest: TokenDigest, login: text(253) });
+export type OperatorUse = Type.Static<typeof OperatorUse>;
 /** Id of a connection, a dial or a boot. */
 export const Id = text(128);
 export const Text = text(512);

@@ -119,6 +119,11 @@ export const LIMITS = {
     'largest read of one direction of a transfer; at most one is unflushed',
   ),
   TURN_BYTES: bytes(128 * KIB, 64 * KIB, 64 * 1024 * KIB, 'bytes one transfer may move in an event-loop turn while others wait'),
+  // Operators' connections to devices
+  ACCESS_TICKET_MS: ms(10 * SECOND, 100, MINUTE, 'from the grant of an operator to the connection that uses it up'),
+  ACCESS_TICKETS: count(1024, 1, 100_000, 'unused tickets in one listener; bounds what operators can pile up'),
+  ACCESS_LOCAL: count(256, 1, 10_000, "connections at once of one culvert forward or culvert socks on the operator's machine"),
+  SOCKS_MS: ms(10 * SECOND, 100, MINUTE, 'greeting and request of a SOCKS client, which stands next to the proxy'),
   // Warm transfers
   WARM_PER_DEVICE: count(16, 0, 64, 'warm transfers waiting per device'),
   WARM_PER_LISTENER: count(1024, 0, 20_000, 'warm transfers waiting per listener'),

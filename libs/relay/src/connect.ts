@@ -75,7 +75,11 @@ export async function dialTransfer(
   return new Transfer(socket, { ...options, role: 'client', head, mask: encrypted ? 'zero' : 'random' });
 }
 
-async function openSocket(target: WebSocketTarget, signal: AbortSignal): Promise<net.Socket> {
+/** Client: the connection under `connectWebSocket`, TLS included, for a request of another kind. The signal alone ends the attempt. */
+export async function openSocket(
+  target: Pick<WebSocketTarget, 'host' | 'port' | 'tls' | 'connect'>,
+  signal: AbortSignal,
+): Promise<net.Socket> {
   const { host, port } = target;
   const raw =
     target.connect === undefined

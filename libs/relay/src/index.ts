@@ -4,6 +4,7 @@ export * from './control-socket.ts';
 export * from './ending.ts';
 export { FrameWriter } from './frame-writer.ts';
 export * from './local.ts';
+export * from './pipe.ts';
 export * from './slab.ts';
 export type { RelayLimits, SpliceResult } from './splice.ts';
 export { type Swept, sweep } from './sweep.ts';

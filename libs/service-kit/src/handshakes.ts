@@ -18,6 +18,8 @@ export interface Handshake {
   /** Aborted when the client left or HANDSHAKE_MS ran out: nobody waits for an answer any more. */
   readonly gone: AbortSignal;
   refuse(refusal: HandshakeRefusal): void;
+  /** The client has shown who it is: it counts as pending no more, and may wait this long for its answer, in milliseconds. */
+  admit(waitMs: number): void;
   /** Hands the socket over, free of this server's deadline and listeners; false when the client has left already. */
   take(): boolean;
 }
@@ -35,7 +37,7 @@ export interface HandshakeServerOptions {
 export interface HandshakeServer {
   /** host:port, IPv6 in brackets. */
   readonly address: string;
-  /** Sockets whose handshake is not over. */
+  /** Sockets whose handshake is not over, and that were not admitted. */
   readonly pending: number;
   /** Stops listening and ends what is pending; sockets that were taken live on. */
   close(): Promise<void>;
@@ -53,6 +55,7 @@ const spreadMs = (): number => AWAY_MIN_MS + Math.random() * (AWAY_MAX_MS - AWAY
 export async function serveHandshakes(options: HandshakeServerOptions): Promise<HandshakeServer> {
   const { limits, render } = options;
   const pending = new Map<Socket, Guard>();
+  let admitted = 0;
   const server: Server = createServer({
     maxHeaderSize: limits.HANDSHAKE_BYTES,
     requestTimeout: 0, // the guard of each socket has the one deadline
@@ -61,10 +64,13 @@ export async function serveHandshakes(options: HandshakeServerOptions): Promise<
   });
 
   server.on('connection', (socket: Socket) => {
-    const full = pending.size >= limits.HANDSHAKES_PENDING;
+    const full = pending.size - admitted >= limits.HANDSHAKES_PENDING;
     const guard = new Guard(socket, limits, render);
     pending.set(socket, guard);
-    guard.onReleased = () => void pending.delete(socket);
+    guard.onReleased = () => {
+      pending.delete(socket);
+      if (guard.admitted) admitted -= 1;
+    };
     if (full) guard.refuse({ code: 'unavailable', message: 'too many handshakes at once', retryAfterMs: spreadMs() });
   });
   const start = (request: IncomingMessage, socket: Socket, head: Buffer): void => {
@@ -76,6 +82,9 @@ export async function serveHandshakes(options: HandshakeServerOptions): Promise<
       head,
       gone: guard.gone,
       refuse: (refusal) => guard.refuse(refusal),
+      admit: (waitMs) => {
+        if (guard.admit(waitMs)) admitted += 1;
+      },
       take: () => guard.take(),
     });
   };
@@ -93,7 +102,7 @@ export async function serveHandshakes(options: HandshakeServerOptions): Promise<
   return {
     address: family === 'IPv6' ? `[${address}]:${port}` : `${address}:${port}`,
     get pending() {
-      return pending.size;
+      return pending.size - admitted;
     },
     close: async () => {
       const closed = new Promise((done) => server.close(done));
@@ -107,6 +116,7 @@ export async function serveHandshakes(options: HandshakeServerOptions): Promise<
 class Guard {
   /** Called once, when the socket is closed or somebody else's. */
   onReleased: () => void = () => {};
+  admitted = false;
   readonly #socket: Socket;
   readonly #limits: Limits;
   readonly #render: HandshakeServerOptions['render'];
@@ -132,6 +142,14 @@ class Guard {
   begin(): boolean {
     if (this.#state !== 'reading') return false;
     this.#state = 'waiting';
+    return true;
+  }
+
+  admit(waitMs: number): boolean {
+    if (this.#state !== 'waiting' || this.admitted) return false;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(this.#late, waitMs);
+    this.admitted = true;
     return true;
   }
 

@@ -1,4 +1,5 @@
 import {
+  ACCESS_PATH,
   CONTROL_PATH,
   DEFAULT_LIMITS,
   type ErrorCode,
@@ -50,6 +51,14 @@ export interface TransferHandshake extends Upgrade {
   id: string | undefined;
 }
 
+export interface AccessHandshake extends Upgrade {
+  listener: string;
+  /** Id of the ticket; `token` is its key. */
+  ticket: string;
+  /** Largest binary frame the operator's side takes, in bytes. */
+  max_frame: number;
+}
+
 export type HandshakePath = { kind: 'control' } | { kind: 'transfer'; listener: string };
 
 /** Which of our two handshakes a request target asks for; undefined when it is neither. */
@@ -62,6 +71,8 @@ export function handshakePath(url: string): HandshakePath | undefined {
 
 /** `/v1/transfer/<listener>` or `/v1/transfer/<listener>/<id>`. */
 const TRANSFER = new RegExp(`^${TRANSFER_PATH}/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:/([A-Za-z0-9_-]{1,64}))?$`);
+/** `/v1/access/<listener>/<ticket>`. */
+const ACCESS = new RegExp(`^${ACCESS_PATH}/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)/([A-Za-z0-9_-]{1,64})$`);
 const BOOT = /^[A-Za-z0-9_-]{11,64}$/;
 /** Longest request target: 32 ports of 11 characters, a name and an id stay far below. */
 const URL_MAX = 2048;
@@ -117,6 +128,27 @@ export function parseTransferHandshake(method: string, url: string, headers: Han
   const upgrade = parseUpgrade(method, headers);
   if (!upgrade.ok) return upgrade;
   return { ...upgrade, listener: match[1] as string, id };
+}
+
+/** Checks the handshake of an operator's connection to a device: `/v1/access/<listener>/<ticket>[?max_frame=<bytes>]`. */
+export function parseAccessHandshake(
+  method: string,
+  url: string,
+  headers: HandshakeHeaders,
+  limits: Limits = DEFAULT_LIMITS,
+): AccessHandshake | Refusal {
+  const query = splitTarget(url);
+  if (!query.ok) return query;
+  const match = ACCESS.exec(query.path);
+  if (match === null) {
+    return refuse('not_found', `there is nothing at this path; expected ${ACCESS_PATH}/<listener>/<ticket> as it was granted`);
+  }
+  const upgrade = parseUpgrade(method, headers);
+  if (!upgrade.ok) return upgrade;
+  const { min, max } = LIMITS.MAX_FRAME_BYTES;
+  const maxFrame = count(query.parameters, 'max_frame', limits.MAX_FRAME_BYTES, min, max);
+  if (typeof maxFrame !== 'number') return maxFrame;
+  return { ...upgrade, listener: match[1] as string, ticket: match[2] as string, max_frame: maxFrame };
 }
 
 /** What every handshake needs: RFC 6455 upgrade headers, our subprotocol, a bearer token. */
