@@ -80,8 +80,8 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
     subscribe: [...SERVICE, 'cmd.ingress.*.*', ...EVENTS],
   },
   'tcp-listener': {
-    publish: [...ANSWERS, 'cmd.lease.*', 'cmd.ingress.*.*', ...CONN_SUBJECTS, ...STREAMS],
-    subscribe: [...SERVICE, 'cmd.listener.*.*', ...EVENTS],
+    publish: [...ANSWERS, 'cmd.lease.*', 'cmd.ingress.*.*', 'cmd.operator.check', ...CONN_SUBJECTS, ...STREAMS],
+    subscribe: [...SERVICE, 'cmd.listener.*.*', 'audit.operator.*', 'audit.login.*', ...EVENTS],
   },
   admin: {
     publish: [
@@ -92,9 +92,10 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
       'cmd.lease.get',
       'cmd.lease.list',
       'cmd.lease.revoke',
+      'cmd.listener.*.admit',
       ...STREAMS,
     ],
-    subscribe: [...SERVICE, ...EVENTS, ...AUDIT_SUBJECTS],
+    subscribe: [...SERVICE, 'cmd.operator.*', ...EVENTS, ...AUDIT_SUBJECTS],
   },
   /** An integrator who may read the audit entries as well. */
   auditor: {

@@ -14,10 +14,12 @@ import { RunningUses } from './access/running.ts';
 import type { PublicSide } from './device-view.ts';
 import { deviceRoutes } from './devices.ts';
 import { liveFeed } from './live-feed.ts';
+import { serveOperatorChecks } from './operator-checks.ts';
 import { onError, sendProblem } from './problem.ts';
+import { ticketRoutes } from './tickets.ts';
 
 export interface AdminOptions {
-  bus: Pick<Bus, 'request' | 'nc'>;
+  bus: Pick<Bus, 'request' | 'requestOf' | 'serve' | 'nc'>;
   log: Logger;
   /** Name of this instance in audit entries. */
   id: string;
@@ -59,6 +61,7 @@ export async function buildServer({ bus, log, id, token, side, limits, onRoute, 
     });
   }
   guardRoutes(app as unknown as FastifyInstance, rights, audit);
+  await serveOperatorChecks(bus, rights);
   const running = new RunningUses(rights, bus, limits.RECHECK_MS);
   app.addHook('preClose', async () => running.close());
   app.addContentTypeParser('*', (_request, _payload, done) => {
@@ -80,5 +83,6 @@ export async function buildServer({ bus, log, id, token, side, limits, onRoute, 
   await app.register(auditRoutes, { audit });
   await app.register(deviceRoutes, { bus, side, log, revokeMs: limits.COMMAND_MS * 2 });
   await app.register(liveFeed, { bus, running });
+  await app.register(ticketRoutes, { bus, log });
   return app as unknown as FastifyInstance;
 }

@@ -1,6 +1,7 @@
 import type { Bus, CulvertEvent } from '@culvert/bus';
 import { CulvertError, isErrorCode } from '@culvert/contracts';
 import type { Logger } from '@culvert/service-kit';
+import type { OperatorVisits } from './operator-visits.ts';
 import type { Rendezvous } from './rendezvous.ts';
 import type { Tenures } from './tenures.ts';
 
@@ -11,11 +12,12 @@ export async function serveCommands(
     bus: Bus;
     tenures: Tenures;
     rendezvous: Rendezvous;
+    operators: OperatorVisits;
     /** Public base URL of the transfer server; empty when devices reach it through the edge only. */
     transferUrl: string;
   },
 ): Promise<void> {
-  const { bus, rendezvous, tenures, transferUrl: url } = deps;
+  const { bus, operators, rendezvous, tenures, transferUrl: url } = deps;
   await bus.serveInstance(id, {
     'listener.bind': async (tenure) => {
       const reply = await tenures.bind(tenure);
@@ -34,6 +36,7 @@ export async function serveCommands(
       rendezvous.refuse(device, dial, code); // nobody awaits it any more: too late, and no fault of anybody
       return { ok: true };
     },
+    'listener.admit': (wanted) => ({ ok: true, ...operators.admit(wanted) }),
   });
 }
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { CommandRequest } from '@culvert/bus';
+import type { CommandRequest, OperatorUse } from '@culvert/bus';
 import type { Endpoint, ErrorCode } from '@culvert/contracts';
 import { digestOf } from '@culvert/service-kit';
 import { Slots } from './slots.ts';
@@ -14,6 +14,8 @@ export interface Visitor {
   epoch: number;
   /** No transfer is attached yet. */
   waiting: boolean;
+  /** Set when it is an operator's connection, which came past the public ports. */
+  operator: OperatorUse | undefined;
   end(code: ErrorCode): void;
 }
 

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS } from '@culvert/contracts';
+import { CulvertError, HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS } from '@culvert/contracts';
 import { InstanceRegistration, Reassertion, runService, setting } from '@culvert/service-kit';
 import { assertedOf } from './asserted.ts';
 import { Canaries } from './canaries.ts';
@@ -7,6 +7,8 @@ import { followExpiries, serveCommands } from './commands.ts';
 import { ConnEvents } from './conn-events.ts';
 import type { Device } from './device.ts';
 import { createMetrics } from './metrics.ts';
+import { OperatorRights } from './operator-rights.ts';
+import { OperatorVisits } from './operator-visits.ts';
 import { PublicPorts } from './public-ports.ts';
 import { Reconciler } from './reconcile.ts';
 import { Rendezvous } from './rendezvous.ts';
@@ -63,12 +65,18 @@ await runService({
       waiting: () => sum((device) => device.waiting),
       ports: () => ports.size,
       tickets: () => rendezvous.size,
+      accessTickets: () => visits.tickets,
       handshakes: () => transfers.pending,
       transfers: () => transfers.transfers,
       warm: () => budget.waiting,
     });
+    const visits: OperatorVisits = new OperatorVisits(limits, tenures, (socket, endpoint, device, front) => {
+      if (registration.fence !== undefined) throw new CulvertError('unavailable', 'this listener looks what it still holds');
+      return serveVisitor(socket, endpoint, device, deps, front);
+    });
+    const rights = new OperatorRights(visits, bus, limits.RECHECK_MS, log);
     const transfers = await serveTransfers({
-      ...{ id, limits, log, metrics, rendezvous, tenures, grants },
+      ...{ id, limits, log, metrics, rendezvous, tenures, grants, operators: visits },
       heartbeatMs: config.CULVERT_HEARTBEAT,
       host: config.CULVERT_LISTEN_HOST,
       port: config.CULVERT_LISTEN_PORT,
@@ -105,7 +113,7 @@ await runService({
     const reconciler = new Reconciler(id, bus, tenures, reassertion, log);
     health.addCheck('reconciled', () => (reconciler.done ? undefined : 'the ports have not been compared with the store yet'));
 
-    await serveCommands(id, { bus, tenures, rendezvous, transferUrl: config.CULVERT_TRANSFER_URL });
+    await serveCommands(id, { bus, tenures, rendezvous, operators: visits, transferUrl: config.CULVERT_TRANSFER_URL });
     followExpiries(id, { bus, tenures, log });
     registration.onFenced = () => reconciler.runAfresh();
     registration.onStoreChanged = () => void reconciler.runAfresh();
@@ -116,6 +124,7 @@ await runService({
     onStop('wind down', async () => {
       reconciler.stop();
       reassertion.stop();
+      rights.stop();
       grants.windDown();
       await windDown({ registration, redis, ports, tenures, limits, log });
       await transfers.close();

@@ -16,6 +16,7 @@ export interface ListenerGauges {
   waiting(): number;
   ports(): number;
   tickets(): number;
+  accessTickets(): number;
   handshakes(): number;
   transfers(): number;
   warm(): number;
@@ -39,6 +40,7 @@ export function createMetrics(registry: Registry, gauges: ListenerGauges): Liste
   gauge('culvert_warm_transfers_waiting', 'Warm transfers that wait for a visitor', gauges.warm);
   gauge('culvert_public_ports_open', 'Public ports that are bound', gauges.ports);
   gauge('culvert_dials_pending', 'Ids of dials that a transfer may still use', gauges.tickets);
+  gauge('culvert_access_tickets', 'Tickets of operators that are not used yet', gauges.accessTickets);
   gauge('culvert_handshakes_pending', 'Handshakes of transfers under way', gauges.handshakes);
   return {
     visitors: new Counter({

@@ -1,8 +1,9 @@
-import { CulvertError, type Limits } from '@culvert/contracts';
+import { ACCESS_PATH, CulvertError, type Limits } from '@culvert/contracts';
 import { Transfer, WarmHost } from '@culvert/relay';
 import { digestOf, type Handshake, type HandshakeServer, type Logger, serveHandshakes } from '@culvert/service-kit';
-import { parseTransferHandshake, renderRefusal, renderUpgrade } from '@culvert/wire';
+import { parseAccessHandshake, parseTransferHandshake, renderRefusal, renderUpgrade } from '@culvert/wire';
 import type { ListenerMetrics } from './metrics.ts';
+import type { OperatorVisits } from './operator-visits.ts';
 import type { Rendezvous } from './rendezvous.ts';
 import type { Tenures } from './tenures.ts';
 import type { WarmGrants } from './warm-grants.ts';
@@ -17,6 +18,7 @@ export interface TransferServerDeps {
   rendezvous: Rendezvous;
   tenures: Tenures;
   grants: WarmGrants;
+  operators: OperatorVisits;
   /** Warm transfers that wait are pinged this often. */
   heartbeatMs: number;
 }
@@ -26,7 +28,7 @@ export interface TransferServer extends HandshakeServer {
   readonly transfers: number;
 }
 
-/** The internal HTTP server where devices open the transfers that they were dialled for, and warm ones. */
+/** The internal HTTP server where devices open the transfers that they were dialled for, and warm ones, and operators come in. */
 export async function serveTransfers(deps: TransferServerDeps): Promise<TransferServer> {
   const { limits, log, metrics } = deps;
   const transfers = new Set<Transfer>();
@@ -68,6 +70,7 @@ export async function serveTransfers(deps: TransferServerDeps): Promise<Transfer
 function accept(handshake: Handshake, transfers: Set<Transfer>, deps: TransferServerDeps): boolean {
   const { id, limits, rendezvous } = deps;
   const { request, socket, head } = handshake;
+  if (request.url?.startsWith(`${ACCESS_PATH}/`)) return acceptOperator(handshake, transfers, deps);
   const asked = parseTransferHandshake(request.method ?? '', request.url ?? '', request.headers);
   if (!asked.ok) throw new CulvertError(asked.code, asked.message);
   if (asked.listener !== id) throw new CulvertError('not_found', `this is listener ${id}, not ${asked.listener}`);
@@ -112,5 +115,14 @@ function acceptWarm(
   });
   transfers.add(host.transfer);
   device.warm.idle(host, true);
+  return true;
+}
+
+function acceptOperator(handshake: Handshake, transfers: Set<Transfer>, { id, limits, operators }: TransferServerDeps): boolean {
+  const { method = '', url = '', headers } = handshake.request;
+  const asked = parseAccessHandshake(method, url, headers, limits);
+  if (!asked.ok) throw new CulvertError(asked.code, asked.message);
+  if (asked.listener !== id) throw new CulvertError('not_found', `this is listener ${id}, not ${asked.listener}`);
+  operators.serve(handshake, asked, transfers);
   return true;
 }

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import type { OperatorUse } from '@culvert/bus';
 import { CulvertError, type Endpoint, type Limits, type VisitorOutcome } from '@culvert/contracts';
 import { outcomeOf, type SpliceResult } from '@culvert/relay';
 import { type Logger, randomId } from '@culvert/service-kit';
@@ -22,6 +23,18 @@ export interface VisitorDeps {
   edgeSecret: string;
 }
 
+/** Where a visitor comes from who does not come to a public port. */
+export interface Front {
+  /** Who visits, as events and the device are told. */
+  visitor: string;
+  /** The operator who visits. */
+  operator: OperatorUse;
+  /** The device serves the visitor from here on. */
+  joined(): void;
+  /** It is over; told before the socket is destroyed. */
+  over(outcome: VisitorOutcome): void;
+}
+
 /** Transfers shorter than this send only `conn.closed`. */
 const OPENED_AFTER_MS = 1_000;
 
@@ -37,15 +50,22 @@ class VisitorGone extends Error {}
  *
  * Owns the visitor's socket: once this settles, it is destroyed. Never rejects.
  */
-export async function serveVisitor(socket: Socket, endpoint: Endpoint, device: Device, deps: VisitorDeps): Promise<void> {
+export async function serveVisitor(
+  socket: Socket,
+  endpoint: Endpoint,
+  device: Device,
+  deps: VisitorDeps,
+  front?: Front,
+): Promise<void> {
   const { limits, log, metrics, tenures } = deps;
   const startedAt = performance.now();
   const conn = randomId(9);
-  const from = endpoint.scheme === 'tcp' ? addressOf(socket) : `edge:${conn}`;
+  const from = front?.visitor ?? (endpoint.scheme === 'tcp' ? addressOf(socket) : `edge:${conn}`);
   const life = new AbortController();
   const visitor: Visitor = {
     epoch: device.tenure?.epoch ?? 0,
     waiting: true,
+    operator: front?.operator,
     end: (code) => life.abort(new CulvertError(code)),
   };
   const about = (): { epoch: number; conn: string; port: number; public_port: number; visitor: string } => {
@@ -63,6 +83,7 @@ export async function serveVisitor(socket: Socket, endpoint: Endpoint, device: D
     waitedMs = Math.round(performance.now() - startedAt);
     metrics.dialSeconds.observe(waitedMs / 1000);
     opened = setTimeout(() => deps.events.publish('conn.opened', device.name, about()), OPENED_AFTER_MS);
+    front?.joined();
   };
   try {
     admit(device, limits);
@@ -87,6 +108,7 @@ export async function serveVisitor(socket: Socket, endpoint: Endpoint, device: D
     result.outcome = outcomeOfError(error);
     if (result.outcome === 'internal') log.error({ event: 'visitor.bug', device: device.name, err: error });
   }
+  front?.over(result.outcome);
   endWatch();
   clearTimeout(opened);
   giveSlot();
@@ -104,7 +126,8 @@ export async function serveVisitor(socket: Socket, endpoint: Endpoint, device: D
     deps.events.publish('conn.closed', device.name, { ...about(), outcome, ...bytes, ...times });
   }
   log.info({ event: 'visitor.closed', device: device.name, ...about(), outcome, toDevice, toVisitor, waitedMs, durationMs });
-  if (waitedMs === undefined && outcome !== 'visitor_gone') await dismiss(untaken.socket, endpoint, outcome, deps);
+  if (front === undefined && waitedMs === undefined && outcome !== 'visitor_gone')
+    await dismiss(untaken.socket, endpoint, outcome, deps);
   untaken.socket.destroy();
   device.visitors.delete(visitor);
   device.visitedAt = performance.now();
