@@ -46,7 +46,7 @@ local function pass(peers)
   peer.choose(peers)
 end
 
-local function pass_to_ingress(peers)
+local function pass_to_any(peers)
   while #peers > MOST_TRIES do peers[#peers] = nil end
   return pass(peers)
 end
@@ -62,7 +62,7 @@ function M.control()
     return M.unavailable()
   end
   if #peers == 0 then return M.control_again() end
-  return pass_to_ingress(peers)
+  return pass_to_any(peers)
 end
 
 --- While no ingress can be reached, most likely because the only one is being started again, devices wait for it a while: their
@@ -78,14 +78,14 @@ function M.control_again()
     waiting = waiting - 1
     local peers = instances.ingresses(true)
     if not peers then break end
-    if #peers > 0 then return pass_to_ingress(peers) end
+    if #peers > 0 then return pass_to_any(peers) end
   end
   return M.unavailable()
 end
 
---- The id of the listener in a transfer's path; nil when it names none.
+--- The id of the listener in the path of a transfer or of an operator's connection; nil when it names none.
 local function listener_of(path)
-  local rest = path:match('^/v1/transfer/(.*)$') or ''
+  local rest = path:match('^/v1/transfer/(.*)$') or path:match('^/v1/access/(.*)$') or ''
   local id = rest:match('^([a-z0-9-]+)$') or rest:match('^([a-z0-9-]+)/')
   return id and #id <= 64 and id or nil
 end
@@ -93,7 +93,7 @@ end
 local function transfer(anew)
   local id = listener_of(ngx.var.uri)
   if not id then return refuse(404, 'not_found', 'The path names no listener.') end
-  ngx.var.culvert_path = '/v1/transfer/' .. id -- the rest is a secret while it lives
+  ngx.var.culvert_path = ngx.var.uri:match('^/v1/%a+/') .. id -- the rest is a secret while it lives
   local listener, err = instances.listener(id, anew)
   if listener == nil then
     ngx.log(err == 'away' and ngx.INFO or ngx.WARN, 'the address of ', id, ' is not known: ', err)
@@ -103,7 +103,21 @@ local function transfer(anew)
   return pass({ listener })
 end
 
---- The access phase of /v1/transfer/<listener>[/<id>].
+--- The access phase of /v1/access: all of the API that is reached by way of the edge.
+function M.access()
+  if is_visitor() then return ngx.exec('@visitor') end
+  ngx.var.culvert_path = '/v1/access'
+  if ngx.req.get_method() ~= 'POST' then return refuse(400, 'bad_request', 'Expected POST with a body of JSON.') end
+  local peers, err = instances.admins()
+  if not peers then
+    ngx.log(err == 'away' and ngx.INFO or ngx.WARN, 'no admin is known: ', err)
+    return M.unavailable()
+  end
+  if #peers == 0 then return M.unavailable() end
+  return pass_to_any(peers)
+end
+
+--- The access phase of /v1/transfer/<listener>[/<id>] and of /v1/access/<listener>/<ticket>.
 function M.transfer()
   if is_visitor() then return ngx.exec('@visitor') end
   if plain.turns_devices_away() then return refuse_plain() end

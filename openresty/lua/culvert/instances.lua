@@ -10,6 +10,7 @@ local clock = require('culvert.clock')
 local AGE_MS = 1000
 local INGRESS = 'ws-ingress'
 local LISTENER = 'tcp-listener'
+local ADMIN = 'admin'
 
 local M = {}
 
@@ -26,10 +27,10 @@ local function address_of(text, service, states)
   return record.address
 end
 
-local function load_ingresses()
+local function load_all(service)
   local lost
   local replies, err = redis.run(function(red)
-    local ids, why = red:zrangebyscore('instance:index:' .. INGRESS, clock.now_ms(), '+inf')
+    local ids, why = red:zrangebyscore('instance:index:' .. service, clock.now_ms(), '+inf')
     lost = ids and #ids == 0 and redis.has_lost_all(red)
     if not ids or #ids == 0 then return ids, why end
     for i, id in ipairs(ids) do ids[i] = 'instance:' .. id end
@@ -38,7 +39,7 @@ local function load_ingresses()
   if not replies then return nil, err end
   if lost then return nil, 'recovering' end
   local addresses = {}
-  for _, text in ipairs(replies) do addresses[#addresses + 1] = address_of(text, INGRESS, { live = true }) end
+  for _, text in ipairs(replies) do addresses[#addresses + 1] = address_of(text, service, { live = true }) end
   return #addresses > 0 and table.concat(addresses, ' ') or false
 end
 
@@ -64,17 +65,17 @@ local function store()
     age_ms = AGE_MS,
     stale_ms = settings.route_stale_ms,
     load = function(key)
-      if key == INGRESS then return load_ingresses() end
+      if key == INGRESS or key == ADMIN then return load_all(key) end
       return load_listener(key:match('^listener (.+)$'))
     end,
   })
   return known
 end
 
---- Live ingresses in the order in which to try them: those that failed of late last, the others at random. An empty list
+--- Live instances in the order in which to try them: those that failed of late last, the others at random. An empty list
 --- when there is none; nil and an error when that is not known. `anew` reads Redis whatever the age.
-function M.ingresses(anew)
-  local text, err = store():get(INGRESS, anew)
+local function live(service, anew)
+  local text, err = store():get(service, anew)
   if text == nil then return nil, err end
   local peers = {}
   for address in (text or ''):gmatch('%S+') do
@@ -88,6 +89,12 @@ function M.ingresses(anew)
   end)
   return peers
 end
+
+--- Live ingresses, as `live` says.
+function M.ingresses(anew) return live(INGRESS, anew) end
+
+--- Live instances of the admin API, likewise.
+function M.admins() return live(ADMIN, false) end
 
 --- The transfer address of a listener; false when there is no such listener; nil and an error when that is not known. `anew`
 --- reads Redis whatever the age.
