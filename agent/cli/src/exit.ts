@@ -1,5 +1,5 @@
 /** Exit codes of `culvert`; the help text of every command lists them. */
-export const EXIT = { ok: 0, failed: 1, usage: 2, unreachable: 4 } as const;
+export const EXIT = { ok: 0, failed: 1, usage: 2, unreachable: 4, offline: 5 } as const;
 
 /** Ends the command: the message goes to standard error, the code to the shell. */
 export class CommandError extends Error {

@@ -1,6 +1,8 @@
 import { Command, CommanderError } from 'commander';
 import { agentCommand } from './agent/agent-command.ts';
 import { CommandError, EXIT, textOf } from './exit.ts';
+import { forwardCommand } from './operator/access/forward-command.ts';
+import { socksCommand } from './operator/access/socks-command.ts';
 import { deviceCommands } from './operator/device-commands.ts';
 import { version } from './version.ts';
 
@@ -19,7 +21,9 @@ const program = new Command('culvert')
     'state directory of a running stack, for operator commands (default: CULVERT_STATE_DIR, then .culvert)',
   )
   .addCommand(agentCommand())
-  .addCommand(deviceCommands());
+  .addCommand(deviceCommands())
+  .addCommand(forwardCommand())
+  .addCommand(socksCommand());
 
 for (const command of everyCommand(program)) command.exitOverride().showHelpAfterError('(add --help for the usage)');
 

@@ -5,7 +5,13 @@ import { proxyFor } from './proxy.ts';
 import { openTunnel } from './tunnel.ts';
 
 /** How to reach a path of the server: directly or through the proxy, over TLS with verified certificates or not. */
-export function targetOf(settings: Settings, server: URL, path: string, token: string, signal: AbortSignal): WebSocketTarget {
+export function targetOf(
+  settings: Pick<Settings, 'proxy' | 'ca' | 'limits'>,
+  server: URL,
+  path: string,
+  token: string,
+  signal: AbortSignal,
+): WebSocketTarget {
   const secure = server.protocol === 'https:' || server.protocol === 'wss:';
   const host = server.hostname.replace(/^\[|\]$/g, '');
   const port = server.port === '' ? (secure ? 443 : 80) : Number(server.port);

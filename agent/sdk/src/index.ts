@@ -1,3 +1,8 @@
+export { Access, type AccessOptions, faultsOfAccess } from './access/access.ts';
+export { type ForwardOptions, forwardStreams, listenForward } from './access/forward.ts';
+export type { LocalServer } from './access/local-server.ts';
+export type { Destination, LocalResult } from './access/local-visit.ts';
+export { listenSocks, type SocksOptions } from './access/socks-server.ts';
 export { Agent, createAgent } from './agent.ts';
 export type {
   AgentEndpoint,

@@ -21,6 +21,8 @@ export interface AgentOptions {
   token: string | (() => string | Promise<string>);
   /** What the device offers: 1 to 32, port numbers unique. Nothing else is ever connected. */
   mappings: Mapping[];
+  /** What operators may connect to besides (`culvert forward`), where their rights on the server allow it: no public port, no host name. Port numbers other than those of the mappings. Default: nothing. */
+  forwards?: Mapping[];
   /** HTTP proxy for all connections to the server, `http://[user:password@]host:port`; null: none. Default: HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the environment. */
   proxy?: string | null;
   /** Certificates (PEM) to trust besides those of Node. Certificates are always verified. */
@@ -46,6 +48,7 @@ export interface Settings {
   name: string;
   token: () => string | Promise<string>;
   mappings: ReadonlyMap<number, Mapping>;
+  forwards: ReadonlyMap<number, Mapping>;
   proxy: string | null | undefined;
   ca: string | undefined;
   pins: readonly string[] | undefined;
@@ -71,6 +74,7 @@ export function settingsOf(options: AgentOptions): Settings {
     name: options.name,
     token: typeof token === 'string' ? () => token : token,
     mappings: new Map(options.mappings.map((mapping) => [mapping.port, mapping])),
+    forwards: new Map(options.forwards?.map((mapping) => [mapping.port, mapping])),
     proxy: options.proxy,
     ca: options.ca,
     pins: options.pins,
@@ -97,6 +101,10 @@ export function faultsOfOptions(options: AgentOptions): string[] {
     faults.push('token is empty or holds other characters than A-Z a-z 0-9 . _ ~ + / - =; expected the token of device add');
   }
   faults.push(...faultsOfMappings(options.mappings));
+  for (const { port } of options.forwards ?? []) {
+    if (!options.mappings.some((mapping) => mapping.port === port)) continue;
+    faults.push(`forwards name port ${port}, which is a mapping: operators may use that anyway`);
+  }
   if (typeof options.proxy === 'string') {
     const fault = faultOfProxy(options.proxy);
     if (fault !== undefined) faults.push(fault);
@@ -149,7 +157,8 @@ function faultsOfMappings(mappings: readonly Mapping[]): string[] {
   return faults;
 }
 
-function faultOfServer(server: string): string | undefined {
+/** What is wrong with the address of a server; undefined when it is an origin. */
+export function faultOfServer(server: string): string | undefined {
   const expected = 'expected an origin such as https://culvert.example or http://127.0.0.1:8080';
   const url = URL.canParse(server) ? new URL(server) : undefined;
   if (url === undefined || !/^(https?|wss?):$/.test(url.protocol) || url.hostname === '') {

@@ -3,11 +3,15 @@ import type { WarmDevice } from '@culvert/relay';
 import type { AssignMessage, DialMessage } from '@culvert/wire';
 import type { Control } from './control.ts';
 import type { TransferEvent } from './events.ts';
+import type { Mapping } from './mapping.ts';
 import { TransferOpener } from './open-transfer.ts';
 import type { Settings } from './options.ts';
 import { serveAssigned, serveCanary, serveTransfer } from './transfer.ts';
 import { TransferHealth } from './transfer-health.ts';
 import { WarmTransfers } from './warm.ts';
+
+/** How the server names operators as visitors. */
+const OPERATOR = 'operator:';
 
 /** All transfers of an agent, warm ones included: the cap, and the end of them. They outlive the control connection that asked for them. */
 export class Transfers {
@@ -39,7 +43,7 @@ export class Transfers {
   /** Answers one dial: a transfer, or a `refused` when the port is not declared or there are too many. */
   start(dial: DialMessage, control: Control): void {
     if (this.#running.has(dial.id)) return; // asked twice, for instance by both connections of a move: one answer is enough
-    const mapping = this.#settings.mappings.get(dial.port);
+    const mapping = this.#mappingFor(dial);
     if (dial.canary === true) this.#answerCanary(dial, control);
     else if (mapping === undefined) control.refuse(dial.id, 'not_allowed');
     else if (this.#running.size >= this.#settings.transfers) control.refuse(dial.id, 'busy');
@@ -64,10 +68,16 @@ export class Transfers {
   }
 
   #assigned(message: AssignMessage, warm: WarmDevice): void {
-    const mapping = this.#settings.mappings.get(message.port);
+    const mapping = this.#mappingFor(message);
     if (mapping === undefined) warm.refuse('not_allowed');
     else if (this.#finishing || this.#running.size >= this.#settings.transfers) warm.refuse('busy');
     else this.#run(message, (signal) => serveAssigned(message, mapping, warm, this.#settings, signal));
+  }
+
+  /** What is not declared is for operators only, and only where we were told to allow it. */
+  #mappingFor({ port, visitor }: { port: number; visitor: string }): Mapping | undefined {
+    const { mappings, forwards } = this.#settings;
+    return mappings.get(port) ?? (visitor.startsWith(OPERATOR) ? forwards.get(port) : undefined);
   }
 
   #run({ id, visitor }: { id: string; visitor: string }, serve: (signal: AbortSignal) => Promise<TransferEvent>): void {

@@ -32,6 +32,7 @@ export function agentCommand(): Command {
     .option('--server <url>', 'origin of the server, https://HOST; several are tried in turn', collect)
     .option('--name <name>', 'the name given to: culvert device add')
     .option('--token-file <file>', 'file that holds the device token')
+    .option('--allow-forward <list>', 'more ports for operators alone (culvert forward), e.g. 22,5900=192.168.1.7:5900', collect)
     .option('--json', 'print one event a line, as JSON')
     .option('--ca, --ca-file <file>', 'certificates (PEM) to trust besides the usual ones (default: CULVERT_CA_FILE)')
     .option('--pin <sha256/base64>', "the server's key must be this one (its SPKI); several: one of them", collect)

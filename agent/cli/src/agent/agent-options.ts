@@ -12,6 +12,7 @@ export interface AgentFlags {
   proxy?: string;
   maxTransfers?: string;
   warm?: string;
+  allowForward?: string[];
   json?: boolean;
 }
 
@@ -35,6 +36,7 @@ export function agentOptions(flags: AgentFlags, words: readonly string[], env: E
     if (parsed.ok) mappings.push(parsed.mapping);
     else faults.push(parsed.fault);
   }
+  const forwards = (flags.allowForward ?? []).flatMap((list) => forwardsOf(list, faults));
   const transfers = whole('--max-transfers', flags.maxTransfers, faults);
   const warm = whole('--warm', flags.warm, faults);
   const options: AgentOptions = {
@@ -42,6 +44,7 @@ export function agentOptions(flags: AgentFlags, words: readonly string[], env: E
     name: flags.name ?? 'unnamed',
     token,
     mappings: mappings.length > 0 ? mappings : [{ port: 80, scheme: 'http', target: { host: '127.0.0.1', port: 80 } }],
+    ...(forwards.length === 0 ? {} : { forwards }),
     ...(flags.proxy === undefined ? {} : { proxy: flags.proxy === '' ? null : flags.proxy }),
     ...(ca === undefined ? {} : { ca }),
     ...(flags.pin === undefined ? {} : { pins: flags.pin }),
@@ -51,6 +54,16 @@ export function agentOptions(flags: AgentFlags, words: readonly string[], env: E
   faults.push(...faultsOfOptions(options)); // what is missing has a stand-in above, so that nothing is reported twice
   if (faults.length > 0) throw usageError(faults, 'agent');
   return options;
+}
+
+/** `22,5900=192.168.1.7:5900`: ports for operators, with their targets. */
+function forwardsOf(list: string, faults: string[]): Mapping[] {
+  return list.split(',').flatMap((word) => {
+    const parsed = parseMapping(word);
+    if (parsed.ok) return [parsed.mapping];
+    faults.push(`--allow-forward: ${parsed.fault}`);
+    return [];
+  });
 }
 
 /** The token file is read anew before every connection, so that a rotated token needs no restart. */
