@@ -6,7 +6,7 @@ import { openTunnel } from './tunnel.ts';
 
 /** How to reach a path of the server: directly or through the proxy, over TLS with verified certificates or not. */
 export function targetOf(
-  settings: Pick<Settings, 'proxy' | 'ca' | 'limits'>,
+  settings: Pick<Settings, 'proxy' | 'ca' | 'pins' | 'limits'>,
   server: URL,
   path: string,
   token: string,

@@ -128,7 +128,7 @@ export function isToken(text: string): boolean {
   return text.length <= 512 && /^[A-Za-z0-9._~+/-]+=*$/.test(text);
 }
 
-function faultsOfPins({ pins, servers }: AgentOptions): string[] {
+export function faultsOfPins({ pins, servers }: Pick<AgentOptions, 'pins' | 'servers'>): string[] {
   if (pins === undefined) return [];
   const faults = pins.map(faultOfPin).filter((fault) => fault !== undefined);
   if (pins.length === 0) faults.push('pins is empty; expected at least one, such as sha256/ and 44 characters of base64');

@@ -77,7 +77,7 @@ export async function dialTransfer(
 
 /** Client: the connection under `connectWebSocket`, TLS included, for a request of another kind. The signal alone ends the attempt. */
 export async function openSocket(
-  target: Pick<WebSocketTarget, 'host' | 'port' | 'tls' | 'connect'>,
+  target: Pick<WebSocketTarget, 'host' | 'port' | 'tls' | 'pins' | 'connect'>,
   signal: AbortSignal,
 ): Promise<net.Socket> {
   const { host, port } = target;

@@ -88,7 +88,7 @@ function tokenSource(file: string | undefined, env: Environment, faults: string[
 }
 
 /** Certificates to trust besides the usual ones: of --ca-file, else of CULVERT_CA_FILE. */
-function certificates(flag: string | undefined, env: Environment, faults: string[]): string | undefined {
+export function certificates(flag: string | undefined, env: Environment, faults: string[]): string | undefined {
   const file = flag ?? env.CULVERT_CA_FILE;
   if (file === undefined || file === '') return undefined;
   const name = flag === undefined ? 'CULVERT_CA_FILE' : '--ca-file';

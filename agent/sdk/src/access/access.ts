@@ -1,8 +1,8 @@
 import { CulvertError, DEFAULT_LIMITS, faultOfDeviceName, type Limits } from '@culvert/contracts';
 import { dialTransfer, type Transfer } from '@culvert/relay';
 import { targetOf } from '../address.ts';
-import { faultOfProxy, faultOfServer, isToken } from '../options.ts';
-import { TicketOffice } from './tickets.ts';
+import { faultOfProxy, faultOfServer, faultsOfPins, isToken } from '../options.ts';
+import { type AccessSettings, TicketOffice } from './tickets.ts';
 
 export interface AccessOptions {
   /** Origin of the server: `https://culvert.example`, also http. Nothing but this address is ever connected. */
@@ -13,15 +13,9 @@ export interface AccessOptions {
   proxy?: string | null;
   /** Certificates (PEM) to trust besides those of Node. Certificates are always verified. */
   ca?: string;
+  /** The server's key must be one of these (`sha256/<base64 of its SPKI digest>`). */
+  pins?: string[];
   limits?: Partial<Limits>;
-}
-
-export interface AccessSettings {
-  server: URL;
-  token: () => string;
-  proxy: string | null | undefined;
-  ca: string | undefined;
-  limits: Limits;
 }
 
 /** Largest binary message we take, in bytes: one read of the relay is one message. */
@@ -32,6 +26,7 @@ export function faultsOfAccess(options: AccessOptions): string[] {
   const faults: string[] = [];
   const serverFault = faultOfServer(options.server);
   if (serverFault !== undefined) faults.push(serverFault);
+  else faults.push(...faultsOfPins({ servers: [options.server], ...(options.pins === undefined ? {} : { pins: options.pins }) }));
   if (typeof options.token === 'string' && !isToken(options.token)) {
     faults.push('the token is empty or holds other characters than A-Z a-z 0-9 . _ ~ + / - =');
   }
@@ -57,6 +52,7 @@ export class Access {
       token: typeof token === 'string' ? () => token : token,
       proxy: options.proxy,
       ca: options.ca,
+      pins: options.pins,
       limits: this.limits,
     };
     this.#office = new TicketOffice(this.#settings);

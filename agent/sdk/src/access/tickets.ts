@@ -4,7 +4,12 @@ import { ACCESS_PATH, CulvertError, type ErrorCode, isErrorCode } from '@culvert
 import { openSocket } from '@culvert/relay';
 import { codeOfStatus } from '@culvert/wire';
 import { targetOf } from '../address.ts';
-import type { AccessSettings } from './access.ts';
+import type { Settings } from '../options.ts';
+
+export interface AccessSettings extends Pick<Settings, 'proxy' | 'ca' | 'pins' | 'limits'> {
+  server: URL;
+  token: () => string;
+}
 
 /** An answer is a small JSON document. */
 const ANSWER_BYTES = 16 * 1024;
