@@ -19,7 +19,7 @@ const files = first === undefined || unit ? rest : [first, ...rest];
 
 await installSystemPackages(['redis-server', 'nats-server', 'nginx']);
 try {
-  await installSystemPackages(['chromium', 'clients']);
+  await installSystemPackages(['chromium', 'clients', 'native']);
 } catch (error) {
   console.log(`The tests that need these will fail. ${(error as Error).message}`);
 }

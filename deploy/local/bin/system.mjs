@@ -22,6 +22,13 @@ function hasPostgres() {
   return existsSync(root) && readdirSync(root).some((version) => existsSync(join(root, version, 'bin/postgres')));
 }
 
+/** clang's sanitizers; their package has clang's version in its name. */
+function hasSanitizers() {
+  const root = '/usr/lib';
+  const versions = readdirSync(root).filter((name) => /^llvm-[0-9]+$/.test(name));
+  return versions.some((version) => existsSync(join(root, version, 'lib/clang')));
+}
+
 /** What a program of the stack needs: how to see it, and Debian's package for it. */
 const NEEDS = {
   'redis-server': [{ package: 'redis-server', there: () => findProgram('redis-server') !== undefined }],
@@ -45,6 +52,19 @@ const NEEDS = {
     { package: 'postgresql', there: () => hasPostgres() && findProgram('psql') !== undefined },
     { package: 'python3', there: () => findProgram('python3') !== undefined },
     { package: 'python3-pip', there: () => spawnSync('python3', ['-m', 'pip', '--version']).status === 0 },
+  ],
+  // The C agent: two compilers, since each finds what the other does not, and what its library is checked with.
+  native: [
+    { package: 'gcc', there: () => findProgram('gcc') !== undefined },
+    { package: 'g++', there: () => findProgram('g++') !== undefined },
+    { package: 'libc6-dev', there: () => existsSync('/usr/include/stdio.h') },
+    { package: 'clang', there: () => findProgram('clang') !== undefined },
+    { package: 'make', there: () => findProgram('make') !== undefined },
+    { package: 'cmake', there: () => findProgram('cmake') !== undefined },
+    { package: 'pkg-config', there: () => findProgram('pkg-config') !== undefined },
+    { package: 'valgrind', there: () => findProgram('valgrind') !== undefined },
+    { package: 'libmbedtls-dev', there: () => existsSync('/usr/include/mbedtls/ssl.h') },
+    { package: 'libclang-rt-14-dev', there: () => hasSanitizers() },
   ],
   // What tests of bad networks build them with; they need root besides.
   networks: [

@@ -1,0 +1,165 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { NATIVE } from './build.ts';
+
+/** A line for the program `core/test/replay.c`, and what it has to answer. */
+export interface Replay {
+  name: string;
+  line: string;
+  expected: string;
+}
+
+const read = (file: string): unknown => JSON.parse(readFileSync(join(NATIVE, '../../docs/vectors', file), 'utf8'));
+const hex = (bytes: Buffer): string => (bytes.length === 0 ? '-' : bytes.toString('hex'));
+
+/** `6162 63*3` is 61 62 63 63 63. */
+function bytesOf(notation: string): Buffer {
+  return Buffer.concat(
+    notation.split(' ').map((part) => {
+      const [digits = '', times] = part.split('*');
+      const bytes = Buffer.from(digits, 'hex');
+      return times === undefined ? bytes : Buffer.concat([bytes, Buffer.alloc(Number(times) - 1, bytes.subarray(-1))]);
+    }),
+  );
+}
+
+type Event = { data?: string; end?: true; text?: string; ping?: string; pong?: string; close?: number; reason?: string };
+
+function eventText(event: Event): string {
+  if (event.data !== undefined) return ` data ${hex(bytesOf(event.data))}`;
+  if (event.text !== undefined) return ` text ${hex(Buffer.from(event.text))}`;
+  if (event.ping !== undefined) return ` ping ${hex(bytesOf(event.ping))}`;
+  if (event.pong !== undefined) return ` pong ${hex(bytesOf(event.pong))}`;
+  if (event.close !== undefined) return ` close ${event.close} ${hex(Buffer.from(event.reason ?? ''))}`;
+  return ' end';
+}
+
+function frames(): Replay[] {
+  const cases = read('frames.json') as {
+    name: string;
+    receiver: string;
+    max_frame?: number;
+    bytes: string;
+    events: Event[];
+    error?: string;
+  }[];
+  return cases.flatMap(({ name, receiver, max_frame, bytes, events, error }) =>
+    [0, 1, 3].map((chunk) => ({
+      name: `${name}, chunks of ${chunk}`,
+      line: `frames ${receiver} ${max_frame ?? 0} ${hex(bytesOf(bytes))} ${chunk}`,
+      expected: events.map(eventText).join('') + (error === undefined ? '' : ` error ${error}`),
+    })),
+  );
+}
+
+interface ResponseCase {
+  name: string;
+  key: string;
+  response: string;
+  upgraded?: { rest: string };
+  refused?: { status: number; code: string; retry_after_ms?: number };
+  error?: string;
+  incomplete?: true;
+}
+
+/** @param bytewise Then what is behind the head is not with it. */
+function answerText({ upgraded, refused, error }: ResponseCase, bytewise: boolean): string {
+  if (upgraded !== undefined) return `upgraded ${bytewise ? '-' : upgraded.rest || '-'}`;
+  if (refused !== undefined) {
+    return `refused ${refused.status} ${refused.code} ${refused.retry_after_ms === undefined ? -1 : refused.retry_after_ms / 1000}`;
+  }
+  return error === undefined ? 'incomplete' : `error ${error}`;
+}
+
+function responses(): Replay[] {
+  const { responses: cases } = read('handshakes.json') as { responses: ResponseCase[] };
+  return cases.flatMap((one) =>
+    [0, 1].map((chunk) => ({
+      name: `${one.name}, chunks of ${chunk}`,
+      line: `response ${one.key} ${hex(Buffer.from(one.response, 'latin1'))} ${chunk}`,
+      expected: answerText(one, false),
+    })),
+  );
+}
+
+const NUMBERS = new Set([
+  'port',
+  'public_port',
+  'epoch',
+  'heartbeat_ms',
+  'grace_ms',
+  'reconnect_ms',
+  'resumed',
+  'inline',
+  'canary',
+]);
+/** The order in which the program prints fields. */
+const ORDER = [
+  ...[
+    'port',
+    'url',
+    'host',
+    'public_port',
+    'epoch',
+    'heartbeat_ms',
+    'grace_ms',
+    'resumed',
+    'inline',
+    'canary',
+    'transfer_url',
+    'transfer_key',
+  ],
+  ...['id', 'path', 'visitor', 'reconnect_ms', 'code', 'message'],
+];
+
+function messages(): Replay[] {
+  const cases = read('messages.json') as {
+    name: string;
+    text: string;
+    message?: Record<string, unknown>;
+    unknown?: string;
+    fault?: true;
+  }[];
+  return cases.flatMap(({ name, text, message, fault }) => {
+    if (KNOWN_TO_OTHERS.has(name)) return [];
+    const line = `message ${hex(Buffer.from(text))}`;
+    if (message === undefined) return [{ name, line, expected: fault ? 'fault' : 'unknown' }];
+    const fields = ORDER.filter((field) => message[field] !== undefined).map(
+      (field) => ` ${field}=${NUMBERS.has(field) ? String(message[field]) : hex(Buffer.from(String(message[field])))}`,
+    );
+    return [{ name, line, expected: `${String(message.type)}${fields.join('')}` }];
+  });
+}
+
+/** Messages that only a server has to read; to the device's library they are of an unknown type. */
+const KNOWN_TO_OTHERS: ReadonlySet<string> = new Set(['open', 'open without credit', 'open with too much credit']);
+
+interface Walk {
+  name: string;
+  servers: number;
+  steps: {
+    ending: { kind: string; code?: string; retryAfterMs?: number; reconnectMs?: number; livedMs?: number };
+    random: number;
+    wait_ms: number;
+    server: number;
+  }[];
+}
+
+function walks(): Replay[] {
+  const { walks: cases } = read('backoff.json') as { walks: Walk[] };
+  return cases.map(({ name, servers, steps }) => ({
+    name,
+    line: `backoff ${servers} ${steps
+      .map(({ ending, random }) => {
+        const { kind, code = '-', retryAfterMs = -1, reconnectMs = 0, livedMs = 0 } = ending;
+        return [kind, code, retryAfterMs, reconnectMs, livedMs, Math.ceil(random * 2 ** 32)].join(',');
+      })
+      .join(' ')}`,
+    expected: steps.map(({ wait_ms, server }) => ` ${wait_ms},${server}`).join(''),
+  }));
+}
+
+/** Every golden vector that a device's library has a part in. */
+export function replays(): Replay[] {
+  return [...frames(), ...responses(), ...messages(), ...walks()];
+}
