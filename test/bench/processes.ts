@@ -1,5 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import net from 'node:net';
+import { freePort } from '../harness/servers.ts';
+
+/** Settings of a stack whose agents dial their transfers at the listener, past the edge. */
+export async function published(): Promise<Record<string, string>> {
+  const port = String(await freePort());
+  return { CULVERT_LISTEN_PORT: port, CULVERT_TRANSFER_URL: `ws://127.0.0.1:${port}` };
+}
 
 /** All descendants of a process. */
 export function childPids(parent: number): number[] {

@@ -2,7 +2,7 @@
  * `npm run profile -- <load>`: starts the stack, puts it under a load, and says where each process spends its time.
  *   bulk       8 downloads, then 8 uploads, over and over      fresh     new visitors, 32 at a time
  *   requests   HTTP through the edge, 32 kept connections      idle      nothing but one device that is there
- *   --seconds 5   how long      --top 12   functions per process
+ *   --seconds 5   how long      --top 12   functions per process      --direct   transfers past the edge
  * The profiles themselves are kept in bench/profiles/<load>/, for Chrome's DevTools or `speedscope`.
  */
 import { fork } from 'node:child_process';
@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util';
 import { startStack } from '../harness/system.ts';
 import { cpuSeconds } from './figures.ts';
 import { enterNamespace } from './namespace.ts';
-import { childPids } from './processes.ts';
+import { childPids, published } from './processes.ts';
 import { type CpuProfile, summarize } from './profile/summary.ts';
 import { download, freshVisitors, requests, upload } from './visitor.ts';
 
@@ -50,7 +50,7 @@ async function written(file: string): Promise<CpuProfile> {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { seconds: { type: 'string', default: '5' }, top: { type: 'string', default: '12' } },
+  options: { seconds: { type: 'string', default: '5' }, top: { type: 'string', default: '12' }, direct: { type: 'boolean' } },
 });
 const name = positionals[0] ?? '';
 const load = LOADS[name];
@@ -69,7 +69,7 @@ const { port: originPort } = await new Promise<AddressInfo>((resolve) =>
   origin.once('message', (message) => resolve(message as AddressInfo)),
 );
 const NODE_OPTIONS = `--import=${HOOK}?${encodeURIComponent(dir)}`;
-const stack = await startStack({ env: { NODE_OPTIONS } });
+const stack = await startStack({ env: { NODE_OPTIONS, ...(values.direct ? await published() : {}) } });
 try {
   const agent = await stack.runAgent({
     name: 'bench',

@@ -20,16 +20,20 @@ const CONTROL_BACKLOG = 4096;
 
 /** Frames of messages go into the write of the data behind them up to this size: copying costs less than a system call. */
 const JOINED_BYTES = 16 * 1024;
+/** A target next door answers sooner than this. */
+const SOON_MS = 1;
 
 /** Writes frames to an upgraded socket. Writes to a socket that has ended are left out: its 'close' tells the owner. */
 export class FrameWriter {
   readonly maxFrame: number;
   readonly #socket: net.Socket;
+  readonly #role: Role;
   readonly #mask: MaskSource;
   readonly #pongLimit: number;
   /** Small frames of this turn that are not written yet, so that they share a system call. */
   #waiting: Buffer[] = [];
   #flushing = false;
+  #soon: NodeJS.Timeout | undefined;
 
   /** @param maxBacklog Bytes of data that may wait at once (one read); control frames come on top. */
   constructor(
@@ -38,6 +42,7 @@ export class FrameWriter {
     maxBacklog: number = DEFAULT_LIMITS.TRANSFER_BUFFER_BYTES,
   ) {
     this.#socket = socket;
+    this.#role = options.role;
     this.#mask = maskSource(options.role, options.mask);
     this.maxFrame = options.maxFrame ?? (options.role === 'client' ? LIMITS.MAX_FRAME_BYTES.max : DEFAULT_LIMITS.MAX_FRAME_BYTES);
     this.#pongLimit = maxBacklog + CONTROL_BACKLOG;
@@ -86,11 +91,15 @@ export class FrameWriter {
     this.text(encodeMessage(message));
   }
 
-  /** A message behind which data are likely to follow with the next read of another socket: it waits for them that long. */
+  /**
+   * A message that data are likely to follow: it waits for them. A device's `accepted` waits for its target's answer, SOON_MS at
+   * most; a server's `assign` only until the event loop has looked once more for bytes of the visitor, who may have none.
+   */
   messageBeforeData(message: Message): void {
     this.#waiting.push(encodeText(encodeMessage(message), this.#mask()));
     this.#flushing = true;
-    setImmediate(() => setImmediate(this.flush)); // the second one comes after the event loop has looked for bytes
+    if (this.#role === 'client') this.#soon ??= setTimeout(this.flush, SOON_MS);
+    else setImmediate(() => setImmediate(this.flush));
   }
 
   /** Writes what waits to share a system call with what follows. */
@@ -132,6 +141,8 @@ export class FrameWriter {
     const frames = this.#waiting;
     this.#waiting = [];
     this.#flushing = false;
+    clearTimeout(this.#soon);
+    this.#soon = undefined;
     if (last !== undefined) frames.push(last);
     return frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames);
   }

@@ -40,7 +40,7 @@ export class WarmDevice {
 
   /** Accepts the visitor of `assign` and joins it with the local target. See `Transfer.splice`. */
   splice(tcp: net.Socket, options: SpliceOptions = {}): Promise<SpliceResult> {
-    if (this.#assigned !== undefined) this.transfer.send({ type: 'accepted', id: this.#assigned.id });
+    if (this.#assigned !== undefined) this.transfer.sendBeforeData({ type: 'accepted', id: this.#assigned.id });
     return this.transfer.splice(tcp, options);
   }
 

@@ -1,6 +1,5 @@
-import { freePort } from '../../harness/servers.ts';
 import { type RunningAgent, startStack } from '../../harness/system.ts';
-import { childPids } from '../processes.ts';
+import { childPids, published } from '../processes.ts';
 import type { Driver } from './driver.ts';
 
 /** The real stack of `npm start` and one real agent a listener; visitors come by public port, or by name at the edge. */
@@ -8,9 +7,9 @@ const culvertWith = (name: string, { listeners = 1, direct = false } = {}): Driv
   name,
   unavailable: async () => undefined,
   start: async (originPort) => {
-    const port = String(await freePort());
-    const published = direct ? { CULVERT_LISTEN_PORT: port, CULVERT_TRANSFER_URL: `ws://127.0.0.1:${port}` } : {};
-    const stack = await startStack({ env: { CULVERT_REPLICAS: `tcp-listener=${listeners}`, ...published } });
+    const stack = await startStack({
+      env: { CULVERT_REPLICAS: `tcp-listener=${listeners}`, ...(direct ? await published() : {}) },
+    });
     try {
       const agents: RunningAgent[] = [];
       for (let index = 1; index <= listeners; index += 1) {
