@@ -81,7 +81,8 @@ export function renderEdgeConfig(settings: EdgeSettings, machine: Machine = this
     answer_ms: limits.EDGE_ANSWER_MS,
     control_ms: limits.EDGE_CONTROL_MS,
     transfer_ms: limits.EDGE_TRANSFER_MS,
-    write_ms: limits.WRITE_MS,
+    // nginx hears of room only when a third of the kernel's buffer is free: 1.4 MB, which a reader of 10 kB/s takes 140 s for.
+    write_ms: limits.WRITE_MS * 4,
     handshake_ms: limits.HANDSHAKE_MS,
     handshake_bytes: limits.HANDSHAKE_BYTES,
     wind_down_ms: limits.WIND_DOWN_MS,

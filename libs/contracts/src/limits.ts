@@ -102,7 +102,12 @@ export const LIMITS = {
     'the agent connects to its local target; below DIAL_MS so that the reason reaches the visitor',
   ),
   LINGER_MS: ms(MINUTE, 100, 24 * HOUR, 'how long the second direction may stay silent after the first has ended'),
-  WRITE_MS: ms(MINUTE, 100, HOUR, 'a peer that takes no byte for this long is frozen'),
+  WRITE_MS: ms(
+    MINUTE,
+    100,
+    HOUR,
+    'a peer that takes no byte for this long, by what the kernel can tell, is frozen; found after one to two of it',
+  ),
   VISITORS_WAITING_PER_DEVICE: count(
     256,
     1,

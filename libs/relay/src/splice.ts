@@ -170,6 +170,8 @@ export class Splice {
     if (mark !== this.#lingerMark) {
       this.#lingerMark = mark;
       this.#lingerSince = now;
+    } else if (this.#tcp.writableLength > 0 || this.#link.socket.writableLength > 0) {
+      this.#lingerSince = now; // somebody is slow, not silent: the write deadline watches
     } else if (now - this.#lingerSince >= LINGER_MS) this.#cut('linger_expired');
   }
 

@@ -228,17 +228,18 @@ describe('a peer that does not read', () => {
   });
 
   it('is not cut when it is only slow', async () => {
-    const scaled = limits({ WRITE_MS: 400 });
+    const scaled = limits({ WRITE_MS: 1_200, LINGER_MS: 1_200 });
     const { server, visitor, local } = await spliced({ server: { limits: scaled }, client: { limits: scaled } });
     visitor.pause();
+    visitor.end(); // the linger limit must not take it for silence either
     flood(local);
     await until('the server is held up', () => server.unflushed > 0);
     let read = 0;
-    const by = performance.now() + 1600;
+    const by = performance.now() + 6_000;
     while (performance.now() < by) {
       read += (visitor.read() as Buffer | null)?.length ?? 0;
-      // Slower, and the kernel may wait longer than WRITE_MS here until a third of its send buffer is free again.
-      await new Promise((resolve) => setTimeout(resolve, 2));
+      // 500 kB/s: the kernel takes nothing for seconds, until a third of its send buffer of megabytes is free again.
+      await new Promise((resolve) => setTimeout(resolve, 125));
     }
     expect(server.open).toBe(true);
     expect(read).toBeGreaterThan(0);
