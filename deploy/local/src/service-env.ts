@@ -57,6 +57,7 @@ export function serviceEnv(
       ...(addresses.ports === undefined ? {} : { CULVERT_TCP_PORTS: addresses.ports.join('-') }),
     },
     admin: {
+      ...passed(['CULVERT_WEBHOOK_PRIVATE']),
       CULVERT_ADMIN_TOKEN: addresses.adminToken,
       CULVERT_LISTEN_HOST: '127.0.0.1',
       CULVERT_LISTEN_PORT: String(addresses.adminPort),

@@ -20,6 +20,28 @@ export const RECORDS = {
   }),
   /** A login of the dashboard. Id: digest of its cookie. Good only while the token that opened it is. */
   login: Type.Object({ operator: Name, token_digest: TokenDigest, created_at: Millis }),
+  /** Where events are sent to. Id: `wh` and 16 hex digits. The secret signs: it is kept as it is. */
+  webhook: Type.Object({
+    url: Type.String({ maxLength: 2_000 }),
+    secret: Type.String({ maxLength: 128 }),
+    types: Type.Array(Type.String({ maxLength: 64 }), { maxItems: 32 }),
+    devices: Type.Array(Name, { maxItems: 100 }),
+    state: Type.Union([
+      Type.Object({ kind: Type.Literal('on') }),
+      Type.Object({ kind: Type.Literal('disabled'), at: Millis, reason: Type.String({ maxLength: 512 }) }),
+    ]),
+    /** Asked for by an operator and not finished: up to that sequence of the stream, from that time on. */
+    replay: Type.Optional(
+      Type.Object({
+        id: Type.String({ maxLength: 16 }),
+        stream: Type.Enum(['dead', 'events'] as const),
+        since: Millis,
+        until: Millis,
+      }),
+    ),
+    created_at: Millis,
+    created_by: Name,
+  }),
 } as const satisfies Record<string, Type.TObject>;
 
 export type Collection = keyof typeof RECORDS;

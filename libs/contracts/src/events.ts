@@ -31,3 +31,6 @@ export const DEVICES_BUCKET = 'CULVERT_DEVICES';
 export const DEVICES_POSITION = '_position';
 /** Version of the events' shape: the first number is raised when a field or a type goes or changes its meaning. */
 export const EVENTS_VERSION = '1.0.0';
+/** Events that a webhook's receiver did not take: subject = `dead.webhook.<id>`. */
+export const DEAD_STREAM = 'CULVERT_DEAD';
+export const DEAD_SUBJECTS = ['dead.webhook.*'];

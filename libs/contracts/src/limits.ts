@@ -187,6 +187,13 @@ export const LIMITS = {
     MINUTE,
     'rights behind a running stream are looked up again this often; a removal announced on the bus acts at once',
   ),
+  // Webhooks
+  WEBHOOKS: count(100, 0, 10_000, 'webhooks in all; each has a consumer on the event stream'),
+  WEBHOOK_ANSWER_MS: ms(15 * SECOND, 100, MINUTE, 'from sending an event to the status of the answer'),
+  WEBHOOK_RETRY_MS: ms(5 * SECOND, 10, HOUR, 'wait after a first failure; doubles up to 120 times as much, with jitter'),
+  WEBHOOK_EVENT_MS: ms(24 * HOUR, 100, 30 * 24 * HOUR, 'an event that could not be delivered for so long is a dead letter'),
+  WEBHOOK_DISABLE_MS: ms(5 * 24 * HOUR, 100, 365 * 24 * HOUR, 'a webhook that takes nothing for so long is disabled'),
+  WEBHOOK_DEAD: count(1_000, 1, 100_000, 'dead letters kept for each webhook; the oldest go first'),
   // Edge
   ROUTE_AGE_MS: ms(2 * SECOND, 100, MINUTE, 'age of a cached route while Redis answers'),
   ROUTE_STALE_MS: ms(

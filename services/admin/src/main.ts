@@ -1,6 +1,10 @@
 import { readFileSync } from 'node:fs';
+import { Records } from '@culvert/bus';
 import { InstanceRegistration, runService, setting } from '@culvert/service-kit';
 import { buildServer } from './server.ts';
+import { DeadLetters } from './webhooks/dead-letters.ts';
+import { WebhookOwners } from './webhooks/owners.ts';
+import { createWebhookMetrics } from './webhooks/owners-deps.ts';
 
 const SERVICE = 'admin';
 
@@ -17,6 +21,7 @@ await runService({
     CULVERT_PUBLIC_HOST: { read: setting.text(), fallback: '' },
     CULVERT_PUBLIC_PORT: { read: setting.port(), fallback: 0 },
     CULVERT_PUBLIC_SCHEME: { read: setting.text(/^https?$/, 'http or https'), fallback: 'http' },
+    CULVERT_WEBHOOK_PRIVATE: { read: setting.flag(), fallback: false },
     CULVERT_TLS_CERT_FILE: { read: setting.text(), fallback: '' },
     CULVERT_TLS_KEY_FILE: { read: setting.text(), fallback: '' },
   },
@@ -24,13 +29,14 @@ await runService({
     (certificate === '') === (key === '')
       ? []
       : ['CULVERT_TLS_CERT_FILE and CULVERT_TLS_KEY_FILE go together; expected both or none'],
-  async start({ id, config, limits, log, redis, bus, onStop }) {
+  async start({ id, config, limits, log, redis, bus, health, onStop }) {
     const app = await buildServer({
       bus,
       log,
       id,
       limits,
       token: config.CULVERT_ADMIN_TOKEN,
+      webhooksPrivate: config.CULVERT_WEBHOOK_PRIVATE,
       ...(config.CULVERT_TLS_CERT_FILE === ''
         ? {}
         : { tls: { cert: readFileSync(config.CULVERT_TLS_CERT_FILE), key: readFileSync(config.CULVERT_TLS_KEY_FILE) } }),
@@ -45,6 +51,14 @@ await runService({
     log.info({ event: 'admin.listening', address });
     const registration = new InstanceRegistration(redis, limits, log, { id, service: SERVICE, address });
     await registration.start();
+    const owners: WebhookOwners = new WebhookOwners({
+      ...{ owner: registration.record.incarnation, nc: bus.nc, records: new Records(bus), limits, log },
+      dead: new DeadLetters(bus.nc, limits),
+      privateAllowed: config.CULVERT_WEBHOOK_PRIVATE,
+      metrics: createWebhookMetrics(health.registry, () => owners.size),
+    });
+    owners.start();
+    onStop('webhooks', () => owners.stop());
     onStop('api', async () => {
       await registration.stop();
       await app.close();

@@ -17,6 +17,9 @@ import { liveFeed } from './live-feed.ts';
 import { serveOperatorChecks } from './operator-checks.ts';
 import { onError, sendProblem } from './problem.ts';
 import { ticketRoutes } from './tickets.ts';
+import { DeadLetters } from './webhooks/dead-letters.ts';
+import { WebhookRegistry } from './webhooks/registry.ts';
+import { webhookRoutes } from './webhooks/routes.ts';
 
 export interface AdminOptions {
   bus: Pick<Bus, 'request' | 'requestOf' | 'serve' | 'nc'>;
@@ -27,6 +30,8 @@ export interface AdminOptions {
   token: string;
   side: PublicSide;
   limits: Limits;
+  /** Webhooks may lead to private addresses and by plain http; default false. */
+  webhooksPrivate?: boolean;
   /** Told of every route and the role that it wants. */
   onRoute?: (route: { method: string; url: string; role: string | undefined }) => void;
   /** Served by TLS with this; plainly without. */
@@ -37,7 +42,17 @@ const BODY_BYTES = 16 * 1024;
 const REQUEST_MS = 10_000;
 
 /** The REST API: everything below /v1 wants an operator with the role that the route names, the documents about it do not. */
-export async function buildServer({ bus, log, id, token, side, limits, onRoute, tls }: AdminOptions): Promise<FastifyInstance> {
+export async function buildServer({
+  bus,
+  log,
+  id,
+  token,
+  side,
+  limits,
+  onRoute,
+  tls,
+  webhooksPrivate,
+}: AdminOptions): Promise<FastifyInstance> {
   const app = fastify({
     https: tls === undefined ? null : { ...tls, minVersion: 'TLSv1.2' },
     loggerInstance: log as FastifyBaseLogger,
@@ -82,6 +97,10 @@ export async function buildServer({ bus, log, id, token, side, limits, onRoute, 
   await app.register(operatorRoutes, { records, limits });
   await app.register(auditRoutes, { audit });
   await app.register(deviceRoutes, { bus, side, log, revokeMs: limits.COMMAND_MS * 2 });
+  const privateAllowed = webhooksPrivate ?? false;
+  const dead = new DeadLetters(bus.nc, limits);
+  const webhooks = new WebhookRegistry({ records, nc: bus.nc, dead, limits, privateAllowed });
+  await app.register(webhookRoutes, { webhooks, dead, limits, privateAllowed });
   await app.register(liveFeed, { bus, running });
   await app.register(ticketRoutes, { bus, log });
   return app as unknown as FastifyInstance;

@@ -1,0 +1,69 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+export interface Received {
+  headers: IncomingHttpHeaders;
+  body: string;
+  event: { id: string; type: string; subject: string; data: { epoch: number; seq: number } };
+}
+
+export interface Answer {
+  status: number;
+  headers?: Record<string, string>;
+}
+
+/** A receiver of webhooks: keeps what came, answers as the test wants. */
+export class Receiver {
+  readonly all: Received[] = [];
+  /** `silent`: no answer at all. */
+  answer: (received: Received) => Answer | 'silent' = () => ({ status: 204 });
+  readonly #server: Server;
+
+  private constructor(server: Server) {
+    this.#server = server;
+  }
+
+  static async start(): Promise<Receiver> {
+    const server = createServer();
+    const receiver = new Receiver(server);
+    server.on('request', (request, response) => {
+      let body = '';
+      request.setEncoding('utf8');
+      request.on('data', (text: string) => {
+        body += text;
+      });
+      request.on('end', () => {
+        const received = { headers: request.headers, body, event: JSON.parse(body) as Received['event'] };
+        receiver.all.push(received);
+        const answer = receiver.answer(received);
+        if (answer !== 'silent') response.writeHead(answer.status, answer.headers).end();
+      });
+    });
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+    return receiver;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/hook`;
+  }
+
+  /** Types of the events about a device, as they came. */
+  typesOf(device: string): string[] {
+    return this.all.filter(({ event }) => event.subject === device).map(({ event }) => event.type);
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((done) => this.#server.close(done));
+  }
+}
+
+/** As a receiver checks it by the text of Standard Webhooks, without our code. */
+export function isSigned({ headers, body }: Received, secret: string): boolean {
+  const key = Buffer.from(secret.replace(/^whsec_/, ''), 'base64');
+  const expected = createHmac('sha256', key).update(`${headers['webhook-id']}.${headers['webhook-timestamp']}.${body}`).digest();
+  const [version, given = ''] = String(headers['webhook-signature']).split(',');
+  const bytes = Buffer.from(given, 'base64');
+  return version === 'v1' && bytes.length === expected.length && timingSafeEqual(bytes, expected);
+}
