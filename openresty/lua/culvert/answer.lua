@@ -59,10 +59,4 @@ function M.body()
   ngx.ctx.page = ''
 end
 
-function M.log()
-  local var = ngx.var
-  if var.culvert_outcome ~= '' then return end
-  var.culvert_outcome = var.status == '499' and 'visitor_gone' or 'ok'
-end
-
 return M

@@ -7,6 +7,7 @@
 --
 -- Of the requests of one worker that miss the same key at once only one asks Redis.
 
+local memo = require('culvert.memo')
 local semaphore = require('ngx.semaphore')
 local settings = require('culvert.settings')
 local clock = require('culvert.clock')
@@ -20,10 +21,11 @@ function M.new(opts)
   return setmetatable({ opts = opts, flights = {} }, M)
 end
 
-local function split(entry)
+--- An entry serves every request of a key until it is too old.
+local split = memo.of(function(entry)
   local at, text = entry:match('^(%d+)\n(.*)$')
-  return tonumber(at), text
-end
+  return { at = tonumber(at), text = text }
+end, 1000)
 
 function M:keep(key, value)
   local values, misses = ngx.shared[self.opts.values], ngx.shared[self.opts.misses]
@@ -60,16 +62,16 @@ end
 
 --- The text under `key`; false when there is none; nil and an error when nobody knows. `anew` asks Redis whatever the age.
 function M:get(key, anew)
-  if not anew and ngx.shared[self.opts.misses]:get(key) then return false end
   local entry = ngx.shared[self.opts.values]:get(key)
-  local at, known
-  if entry then
-    at, known = split(entry)
-    if not anew and clock.now_ms() - at <= self.opts.age_ms then return known end
+  local known = entry and split(entry)
+  if known then
+    if not anew and clock.now_ms() - known.at <= self.opts.age_ms then return known.text end
+  elseif not anew and ngx.shared[self.opts.misses]:get(key) then
+    return false
   end
   local value, err = fly(self, key)
   if value ~= nil then return value end
-  if known and clock.now_ms() - at <= self.opts.stale_ms then return known end
+  if known and clock.now_ms() - known.at <= self.opts.stale_ms then return known.text end
   return nil, err
 end
 

@@ -1,6 +1,7 @@
 -- Host name to route, as lease-manager writes it to Redis.
 
 local cache = require('culvert.cache')
+local memo = require('culvert.memo')
 local peer = require('culvert.peer')
 local redis = require('culvert.redis')
 local settings = require('culvert.settings')
@@ -38,6 +39,18 @@ local function load(host)
   return table.concat(line, '\t')
 end
 
+--- The same text comes with every request of a host: what it says is read once.
+local parse = memo.of(function(text)
+  local route, i = {}, 1
+  for value in (text .. '\t'):gmatch('([^\t]*)\t') do
+    route[FIELDS[i]] = value
+    i = i + 1
+  end
+  route.since = tonumber(route.since)
+  route.peers = { peer.parse(route.address) }
+  return route
+end, 1000)
+
 local known
 
 local function store()
@@ -51,18 +64,12 @@ local function store()
   return known
 end
 
---- The route of a normalised host name; false when there is none; nil and an error when that is not known. `anew` reads
---- Redis whatever the age.
+--- The route of a normalised host name, not to be changed; false when there is none; nil and an error when that is not
+--- known. `anew` reads Redis whatever the age.
 function M.find(host, anew)
   local text, err = store():get(host, anew)
   if not text then return text, err end
-  local route, i = {}, 1
-  for value in (text .. '\t'):gmatch('([^\t]*)\t') do
-    route[FIELDS[i]] = value
-    i = i + 1
-  end
-  route.since = tonumber(route.since)
-  return route
+  return parse(text)
 end
 
 --- Forgets a route that has changed.

@@ -36,7 +36,7 @@ local function pass(route)
   var.culvert_scheme = route.scheme
   var.culvert_pool = reuse and 'culvert_kept' or 'culvert_fresh'
   forward.set_connection(reuse)
-  peer.choose({ peer.parse(route.address) }, not may_be_silent() and settings.answer_ms or nil)
+  peer.choose(route.peers, not may_be_silent() and settings.answer_ms or nil)
 end
 
 --- Passes the request on by the route of its host, or ends it with a page.
