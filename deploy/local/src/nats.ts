@@ -62,7 +62,7 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
       '$KV.>',
       ...AUDIT_SUBJECTS,
     ],
-    subscribe: [...SERVICE, 'cmd.lease.*', 'cmd.device.*', 'cmd.record.*', ...EVENTS],
+    subscribe: [...SERVICE, 'cmd.lease.*', 'cmd.device.*', 'cmd.record.*', 'cmd.enrolment.*', ...EVENTS],
   },
   'port-allocator': {
     publish: [...ANSWERS, 'cmd.lease.*', 'ports.*.*', ...STREAMS],
@@ -73,6 +73,7 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
       ...ANSWERS,
       'cmd.lease.*',
       'cmd.device.auth',
+      'cmd.enrolment.use',
       'cmd.listener.*.*',
       'device.refused.*',
       'device.flapping.*',

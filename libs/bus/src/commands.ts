@@ -1,5 +1,5 @@
 import Type from 'typebox';
-import { COLLECTIONS, RecordId } from './records.ts';
+import { COLLECTIONS, Labels, Notes, PolicySchema, RecordId } from './records.ts';
 import {
   DeviceName,
   EndpointSchema,
@@ -23,12 +23,21 @@ const Page = {
   cursor: Type.Optional(Type.String({ maxLength: 128 })),
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
 };
-const DeviceRecord = Type.Object({ device: DeviceName, created_at: Millis, revoked: Type.Boolean() });
+const DeviceRecord = Type.Object({
+  device: DeviceName,
+  created_at: Millis,
+  revoked: Type.Boolean(),
+  /** Absent: none. */
+  labels: Type.Optional(Labels),
+  notes: Type.Optional(Notes),
+});
 /** One record of the operators' data; its value fits RECORDS[collection]. */
 const RecordRef = { collection: Type.Enum(COLLECTIONS), id: RecordId };
 const RevisionNumber = Type.Integer({ minimum: 0 });
 const ExpiresAt = Type.Union([Millis, Type.Null()]);
 const RecordShape = Type.Object({ id: RecordId, value: Type.Unknown(), revision: RevisionNumber, expires_at: ExpiresAt });
+/** What transfers may present one of; that of the tenure stands first. */
+const Digests = Type.Array(TokenDigest, { maxItems: 4 });
 const Count = Type.Integer({ minimum: 0 });
 /** Where a device may dial transfers past the edge, and the bearer token for it: random, good for one tenure at one listener. */
 const Direct = Type.Object({
@@ -83,8 +92,15 @@ export const COMMANDS = {
     to: 'shared',
     request: Type.Object({ ...Page, listener: Type.Optional(InstanceId) }),
     reply: replyOf({
-      /** `token_digest` is for listeners: what a transfer of this tenure must present. */
-      leases: Type.Array(Type.Object({ lease: LeaseSchema, token_digest: Type.Union([TokenDigest, Type.Null()]) })),
+      /** `token_digest` is that of the tenure; `token_digests`, for listeners, are all that its transfers may present. */
+      leases: Type.Array(
+        Type.Object({
+          lease: LeaseSchema,
+          token_digest: Type.Union([TokenDigest, Type.Null()]),
+          token_digests: Digests,
+          policy: Type.Optional(PolicySchema),
+        }),
+      ),
       cursor: Type.Union([Type.String(), Type.Null()]),
       /** Incarnation of the store that says so. */
       store: Text,
@@ -125,9 +141,10 @@ export const COMMANDS = {
     request: Type.Object({ device: DeviceName, token_digest: TokenDigest }),
     reply: replyOf({ created_at: Millis }),
   },
+  /** With `labels`, only devices that have all of them; such a page may be short, or empty, and have a cursor all the same. */
   'device.list': {
     to: 'shared',
-    request: Type.Object(Page),
+    request: Type.Object({ ...Page, labels: Type.Optional(Labels) }),
     reply: replyOf({
       devices: Type.Array(Type.Object({ ...DeviceRecord.properties, lease: Type.Union([LeaseSchema, Type.Null()]) })),
       cursor: Type.Union([Type.String(), Type.Null()]),
@@ -144,10 +161,20 @@ export const COMMANDS = {
     request: Type.Object({ device: DeviceName }),
     reply: replyOf({ missing: Type.Array(Type.String()) }),
   },
+  /** Both tokens are valid until the first use of the new one; with `at_once` the old one is dead from now on. */
   'device.rotate': {
     to: 'shared',
-    request: Type.Object({ device: DeviceName, token_digest: TokenDigest }),
+    request: Type.Object({ device: DeviceName, token_digest: TokenDigest, at_once: Type.Optional(Type.Boolean()) }),
     reply: replyOf({}),
+  },
+  /**
+   * A device's first start: it made its token itself, and shows an enrolment key. Asked again with the same token, it is
+   * answered the same, and counts once.
+   */
+  'enrolment.use': {
+    to: 'shared',
+    request: Type.Object({ key: RecordId, key_digest: TokenDigest, device: DeviceName, token_digest: TokenDigest, remote: Text }),
+    reply: replyOf({ created_at: Millis }),
   },
   'record.get': {
     to: 'shared',
@@ -212,7 +239,8 @@ export const COMMANDS = {
       since: Millis,
       ingress: Type.String(),
       ports: Type.Array(EndpointSchema, { maxItems: 32 }),
-      token_digests: Type.Array(TokenDigest, { maxItems: 4 }),
+      token_digests: Digests,
+      policy: Type.Optional(PolicySchema),
       /** `carry`: same boot, pending dials and warm transfers go on; `replace`: another boot, they are superseded. */
       mode: Type.Enum(['carry', 'replace'] as const),
       warm: Count,

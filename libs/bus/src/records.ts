@@ -1,8 +1,33 @@
 import { ROLES } from '@culvert/contracts';
 import Type from 'typebox';
-import { Millis, TokenDigest } from './schema.ts';
+import { Millis, PortNumber, TokenDigest } from './schema.ts';
 
 const Name = Type.String({ pattern: '^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$' });
+
+/** What the operators allow a device; what is absent is bounded by the limits alone. */
+export const PolicySchema = Type.Object({
+  /** Visitors at once. */
+  visitors: Type.Optional(Type.Integer({ minimum: 1, maximum: 100_000 })),
+  /** New visitors a second, on average; a second's worth, at least one, may come at once. */
+  visitors_per_second: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 100_000 })),
+  /** Bytes a second of all its visitors together, both directions. */
+  bytes_per_second: Type.Optional(Type.Integer({ minimum: 1024, maximum: 1024 ** 4 })),
+  /** Ports that it may offer, as `tcp:22` or `http:*`. */
+  ports: Type.Optional(Type.Array(Type.String({ pattern: '^(?:http|https|tcp):(?:[0-9]{1,5}|\\*)$' }), { maxItems: 64 })),
+  /** Who may visit its tcp endpoints: addresses and networks (CIDR) by the device's port; others are open to all. */
+  allow: Type.Optional(
+    Type.Array(Type.Object({ port: PortNumber, from: Type.Array(Type.String({ maxLength: 64 }), { maxItems: 64 }) }), {
+      maxItems: 32,
+    }),
+  ),
+});
+/** What operators tell devices apart by. */
+export const Labels = Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,62}$' }), Type.String({ maxLength: 128 }), {
+  maxProperties: 32,
+});
+export const Notes = Type.String({ maxLength: 4096 });
+
+export type Policy = Type.Static<typeof PolicySchema>;
 
 /**
  * The collections of operators' data: each a set of records by id, in the store and outside of it, so that they outlive it.
@@ -42,6 +67,23 @@ export const RECORDS = {
     created_at: Millis,
     created_by: Name,
   }),
+  /** Id: the device's name. */
+  policy: PolicySchema,
+  /** Id: the device's name. */
+  profile: Type.Object({ labels: Labels, notes: Notes }),
+  /** A key with which devices fetch their tokens. Id: random. */
+  enrolment: Type.Object({
+    key_digest: TokenDigest,
+    /** What devices that enrol with it are labelled. */
+    labels: Labels,
+    notes: Notes,
+    /** How many more devices may enrol; null: any number. */
+    uses_left: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
+    created_at: Millis,
+    created_by: Name,
+  }),
+  /** That a device has enrolled. Id: `<enrolment>.<device>`; it goes with the key, so that a lost answer can be asked for again. */
+  enrolled: Type.Object({ token_digest: TokenDigest, remote: Type.String({ maxLength: 128 }), enrolled_at: Millis }),
 } as const satisfies Record<string, Type.TObject>;
 
 export type Collection = keyof typeof RECORDS;

@@ -11,7 +11,7 @@ import {
 } from '@culvert/contracts';
 import type { Redis } from 'ioredis';
 import { keys, listenerKeys } from './keys.ts';
-import { hasRoute, keysOf, type StoredLease, storedLeaseOf } from './records.ts';
+import { hasRoute, keysOf, registeredOf, type StoredLease, storedLeaseOf } from './records.ts';
 import type { AssertedLease } from './recovery.ts';
 import { guarded, readAlive, runVerdict, type ScriptReply } from './scripts.ts';
 
@@ -102,21 +102,29 @@ export class Leases {
   }
 
   async get(device: string): Promise<StoredLease> {
-    const { values } = await readAlive(this.#redis, (reads) => reads.hgetall(keys.lease(device)));
-    return storedLeaseOf(values[0] as Record<string, string>);
+    const { values } = await readAlive(this.#redis, (reads) =>
+      reads
+        .hgetall(keys.lease(device))
+        .hmget(keys.device(device), 'token_digest', 'next_digest', 'revoked')
+        .hget(keys.kept('policy', device), 'value'),
+    );
+    const [lease, registry, policy] = values as [Record<string, string>, (string | null)[], string | null];
+    return storedLeaseOf(lease, registeredOf(registry, policy));
   }
 
   /** Leases in the order of their devices' names, after `cursor`; those of one listener when it is given. */
-  async list(options: {
-    cursor?: string | undefined;
-    limit: number;
-    listener?: string | undefined;
-  }): Promise<{ leases: { lease: Lease; tokenDigest: string | null; seq: number }[]; cursor: string | null; store: string }> {
+  async list(options: { cursor?: string | undefined; limit: number; listener?: string | undefined }): Promise<{
+    leases: (Pick<StoredLease, 'tokenDigest' | 'registered' | 'seq'> & { lease: Lease })[];
+    cursor: string | null;
+    store: string;
+  }> {
     const index = options.listener === undefined ? keys.leases : keys.leasesOfListener(options.listener);
     const { devices, incarnation } = await this.#page(index, options.cursor, options.limit);
     const records = await Promise.all(devices.map((device) => this.get(device)));
     return {
-      leases: records.flatMap(({ lease, tokenDigest, seq }) => (lease === null ? [] : [{ lease, tokenDigest, seq }])),
+      leases: records.flatMap(({ lease, tokenDigest, registered, seq }) =>
+        lease === null ? [] : [{ lease, tokenDigest, registered, seq }],
+      ),
       cursor: devices.length < options.limit ? null : (devices.at(-1) ?? null),
       store: incarnation,
     };
@@ -230,20 +238,24 @@ export class Leases {
 
   /** Ends a lease in whatever state; the registry stays. What was there, or null when there is no such device. */
   async end(device: string): Promise<StoredLease | null> {
-    const { reply, former } = await this.#change(device, 'end', { args: ['revoked', this.#limits.COOL_DOWN_MS, ''] });
+    const { reply, former } = await this.#change(device, 'end', { args: ['revoked', this.#limits.COOL_DOWN_MS, '', ''] });
     return reply[0] === 'ok' ? former : null;
   }
 
   /** The device's token and lease are dead from now on. What was there, or null when there is no such device. */
   async revoke(device: string): Promise<StoredLease | null> {
-    const digest = await guarded(() => this.#redis.hget(keys.device(device), 'token_digest'));
-    if (digest === null) return null;
-    const token = keys.token(digest);
-    const { reply, former } = await this.#change(device, 'end', {
-      more: () => [token],
-      args: ['revoked', this.#limits.COOL_DOWN_MS, token],
-    });
-    return reply[0] === 'ok' ? former : null;
+    for (let reread = 0; reread < REREADS; reread++) {
+      const read = await guarded(() => this.#redis.hmget(keys.device(device), 'token_digest', 'next_digest'));
+      const [present, next] = read.map((digest) => digest ?? '');
+      if (present === '') return null;
+      const tokens = [keys.token(present ?? ''), keys.token(next ?? '')];
+      const { reply, former } = await this.#change(device, 'end', {
+        more: () => tokens,
+        args: ['revoked', this.#limits.COOL_DOWN_MS, ...tokens],
+      });
+      if (reply[0] !== 'rotated') return reply[0] === 'ok' ? former : null;
+    }
+    throw new CulvertError('unavailable', `the token of ${device} is being changed by others`, { retryAfterMs: 1_000 });
   }
 
   /** Writes `device.refused` into the holder's event sequence, unless that holder is gone. */

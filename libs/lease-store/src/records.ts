@@ -19,20 +19,37 @@ export interface StoredLease {
   pending: Pending | null;
   /** Digest of the token that the tenure was begun with; transfers of it present the same. */
   tokenDigest: string | null;
+  /** What the registry says of the device now. */
+  registered: Registered;
   /** Which start of the ingress holds, or last held, the lease; empty when unknown. */
   ingressIncarnation: string;
   /** That of the lease's next event within its epoch. */
   seq: number;
 }
 
+/** What listeners hear of a device beside its lease. */
+export interface Registered {
+  /** Of its present token, and of the next one if that was issued and not used yet; none when it is revoked. */
+  digests: string[];
+  /** Its policy, as the operators put it; null when it has none. */
+  policy: unknown;
+}
+
 type Hash = Record<string, string>;
 
-export function storedLeaseOf(hash: Hash): StoredLease {
+/** Out of the fields `token_digest`, `next_digest` and `revoked` of the device, and the JSON of its policy. */
+export function registeredOf([present, next, revoked]: (string | null)[], policy: string | null): Registered {
+  const digests = [present, next].filter((digest) => typeof digest === 'string');
+  return { digests: revoked === '1' ? [] : digests, policy: policy === null ? null : (JSON.parse(policy) as unknown) };
+}
+
+export function storedLeaseOf(hash: Hash, registered: Registered = { digests: [], policy: null }): StoredLease {
   const pending = hash.pending === undefined ? null : (JSON.parse(hash.pending) as Pending);
   return {
     lease: hash.state === undefined ? null : leaseOf(hash),
     pending: pending && { ...pending, listener: pending.listener },
     tokenDigest: hash.token_digest ?? null,
+    registered,
     ingressIncarnation: hash.ingress_incarnation ?? '',
     seq: Number(hash.seq ?? 0),
   };

@@ -66,12 +66,12 @@ export class Recovery {
   /** Puts devices of the kept registry back; nothing happens in a store that lives. */
   async load(devices: readonly KeptDevice[]): Promise<void> {
     await Promise.all(
-      devices.map(({ device, token_digest, created_at, revoked, generation }) =>
+      devices.map(({ device, token_digest, next_digest = '', created_at, revoked, generation }) =>
         runScript(
           this.#redis,
           'load_device',
-          [keys.device(device), keys.token(token_digest), keys.devices, keys.recovery],
-          [device, token_digest, created_at, revoked ? '1' : '0', generation],
+          [keys.device(device), keys.token(token_digest), keys.devices, keys.recovery, keys.token(next_digest)],
+          [device, token_digest, created_at, revoked ? '1' : '0', generation, next_digest],
         ),
       ),
     );

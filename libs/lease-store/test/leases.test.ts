@@ -252,8 +252,16 @@ describe('the registry', () => {
     expect(await devices.authenticate('alice', digest('bob'))).toBe('forbidden');
     expect(await devices.authenticate('nobody', digest('bob'))).toBe('unauthorized');
     expect(await devices.authenticate('alice', digest('x'))).toBe('unauthorized');
-    await devices.rotate('bob', digest('bob2'));
+    await devices.rotate('bob', digest('bob1'));
+    expect(await devices.authenticate('bob', digest('bob'))).toBe('ok');
+    expect(await devices.authenticate('bob', digest('bob1'))).toBe('next');
+    expect(await devices.promote('bob', digest('bob1'))).toBe(true);
+    expect(await devices.promote('bob', digest('bob1'))).toBe(false);
     expect(await devices.authenticate('bob', digest('bob'))).toBe('unauthorized');
+    expect(await devices.authenticate('bob', digest('bob1'))).toBe('ok');
+    await devices.rotate('bob', digest('never used'));
+    await devices.rotate('bob', digest('bob2'), true);
+    for (const dead of ['bob1', 'never used']) expect(await devices.authenticate('bob', digest(dead))).toBe('unauthorized');
     expect(await devices.authenticate('bob', digest('bob2'))).toBe('ok');
     await f.store.leases.revoke('bob');
     expect(await devices.authenticate('alice', digest('bob2'))).toBe('unauthorized');

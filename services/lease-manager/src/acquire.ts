@@ -2,7 +2,9 @@ import type { CommandReply, CommandRequest } from '@culvert/bus';
 import { CulvertError, type Lease } from '@culvert/contracts';
 import type { StoredLease, Tenure } from '@culvert/lease-store';
 import { authenticate } from './authenticate.ts';
+import { policyOf } from './binding.ts';
 import type { ManagerDeps } from './deps.ts';
+import { faultOfPorts } from './policy.ts';
 import { holderLives } from './probe.ts';
 import { setUp } from './set-up.ts';
 
@@ -58,6 +60,8 @@ async function compete(request: Request, until: number, deps: ManagerDeps): Prom
     await authenticate(device, request.token_digest, deps);
     const found = await lookAt(device, deps);
     const { lease } = found;
+    const fault = faultOfPorts(ports, policyOf(found.registered));
+    if (fault !== undefined) throw new CulvertError('forbidden', fault);
     if (lease?.state === 'held' && !isSameAgent(lease, request)) await challenge(lease, found, request, deps);
 
     await damp(request, deps);
@@ -71,7 +75,7 @@ async function compete(request: Request, until: number, deps: ManagerDeps): Prom
     if (begun.verdict === 'unauthorized') throw new CulvertError('unauthorized');
     if (begun.verdict !== 'ok') continue;
 
-    const result = await setUp({ device, epoch: begun.epoch, tenure, ports, lease, until }, deps);
+    const result = await setUp({ device, epoch: begun.epoch, tenure, ports, lease, registered: found.registered, until }, deps);
     if (result.verdict === 'done') return result;
     if (request.boot !== '' && result.boot === request.boot) {
       // Never take it back from a newer connection of the same agent: the two would go on for ever.

@@ -1,30 +1,49 @@
-import type { CommandRequest } from '@culvert/bus';
+import { type CommandRequest, faultOfRecord, type Policy } from '@culvert/bus';
 import type { Endpoint, Lease } from '@culvert/contracts';
-import type { LeaseStore, Tenure } from '@culvert/lease-store';
+import type { LeaseStore, StoredLease, Tenure } from '@culvert/lease-store';
 import type { InstanceRecord } from '@culvert/service-kit';
 
 type Bind = CommandRequest<'listener.bind'>;
 
+/** What is known of a device beside its lease. */
+export type Known = Pick<StoredLease, 'tokenDigest' | 'registered'>;
+
+/** The digests that transfers may present, that of the tenure first, and what the operators allow the device. */
+export function registeredOf({ tokenDigest, registered }: Known): Pick<Bind, 'token_digests' | 'policy'> {
+  const digests = new Set([...(tokenDigest === null ? [] : [tokenDigest]), ...registered.digests]);
+  const policy = policyOf(registered);
+  return { token_digests: [...digests].slice(0, 4), ...(policy === undefined ? {} : { policy }) };
+}
+
+/** A policy that does not fit its schema (a newer version's) counts as far as it can be read: not at all. */
+export function policyOf({ policy }: StoredLease['registered']): Policy | undefined {
+  return policy !== null && faultOfRecord('policy', policy) === undefined ? (policy as Policy) : undefined;
+}
+
 /** What a listener is told of a lease that stands. */
-export function bindOfLease(lease: Lease, tokenDigest: string | null): Bind {
+export function bindOfLease(lease: Lease, known: Known): Bind {
   const { device, epoch, rev, state, since, ingress, endpoints, warm, transfers, max_frame } = lease;
   return {
     ...{ device, epoch, rev, state, since, ingress, warm, transfers, max_frame },
     ports: endpoints,
-    token_digests: tokenDigest === null ? [] : [tokenDigest],
+    ...registeredOf(known),
     mode: 'carry',
   };
 }
 
 /** What it is told of a tenure that is about to be confirmed. */
-export function bindOfTenure(device: string, epoch: number, tenure: Tenure, ports: Endpoint[], mode: Bind['mode']): Bind {
+export function bindOfTenure(
+  { device, epoch, tenure, registered }: { device: string; epoch: number; tenure: Tenure; registered: StoredLease['registered'] },
+  ports: Endpoint[],
+  mode: Bind['mode'],
+): Bind {
   const { ingress, warm, transfers, max_frame, token_digest } = tenure;
   return {
     ...{ device, epoch, ingress, warm, transfers, max_frame, ports, mode },
     rev: 0,
     state: 'held',
     since: Date.now(),
-    token_digests: [token_digest],
+    ...registeredOf({ tokenDigest: token_digest, registered }),
   };
 }
 

@@ -1,13 +1,17 @@
-import { CulvertError } from '@culvert/contracts';
 import { acquire } from './acquire.ts';
 import { addDevice } from './add-device.ts';
 import { authenticate } from './authenticate.ts';
+import { registeredOf } from './binding.ts';
 import type { ManagerDeps } from './deps.ts';
+import { listDevices, showDevice } from './devices.ts';
+import { enrol } from './enrol.ts';
 import { fitPage } from './page.ts';
+import { tellPolicy } from './policy.ts';
 import { readdress } from './readdress.ts';
 import { reassert } from './reassert.ts';
 import { release } from './release.ts';
 import { revokeDevice, revokeLease } from './revoke.ts';
+import { rotateDevice } from './rotate.ts';
 
 const PAGE = 100;
 
@@ -26,7 +30,10 @@ export async function serveCommands(version: string, deps: ManagerDeps): Promise
           page.leases.map(({ lease }) => lease),
           deps,
         ); // it compares itself
-      const all = page.leases.map(({ lease, tokenDigest }) => ({ lease, token_digest: tokenDigest }));
+      const all = page.leases.map(({ lease, ...known }) => ({
+        ...{ lease, token_digest: known.tokenDigest },
+        ...registeredOf(known),
+      }));
       const fitting = fitPage(all, page.cursor, ({ lease }) => lease.device);
       return { ok: true, leases: fitting.items, cursor: fitting.cursor, store: page.store };
     },
@@ -37,27 +44,22 @@ export async function serveCommands(version: string, deps: ManagerDeps): Promise
       return { ok: true };
     },
     'device.add': (request) => addDevice(request, deps),
-    'device.list': async ({ cursor, limit }) => {
-      const page = await store.devices.list(cursor, limit ?? PAGE);
-      const leases = await Promise.all(page.devices.map(({ device }) => store.leases.get(device)));
-      const all = page.devices.map((device, i) => ({ ...device, lease: leases[i]?.lease ?? null }));
-      const fitting = fitPage(all, page.cursor, ({ device }) => device);
-      return { ok: true, devices: fitting.items, cursor: fitting.cursor };
-    },
-    'device.show': async ({ device }) => {
-      const record = await store.devices.show(device);
-      if (record === null) throw new CulvertError('not_found', `there is no device named ${device}`);
-      return { ok: true, device: record, lease: (await store.leases.get(device)).lease };
-    },
+    'device.list': (request) => listDevices(request, deps),
+    'device.show': ({ device }) => showDevice(device, deps),
+    'enrolment.use': (request) => enrol(request, deps),
     'record.get': (request) => deps.records.get(request),
     'record.list': (request) => deps.records.list(request),
-    'record.put': (request) => deps.records.put(request),
-    'record.delete': (request) => deps.records.delete(request),
-    'device.revoke': async ({ device }) => ({ ok: true, missing: await revokeDevice(device, deps) }),
-    'device.rotate': async ({ device, token_digest }) => {
-      await store.devices.rotate(device, token_digest);
-      await deps.kept.keep(device);
-      return { ok: true };
+    'record.put': async (request) => {
+      const reply = await deps.records.put(request);
+      if (request.collection === 'policy') await tellPolicy(request.id, deps);
+      return reply;
     },
+    'record.delete': async (request) => {
+      const reply = await deps.records.delete(request);
+      if (request.collection === 'policy') await tellPolicy(request.id, deps);
+      return reply;
+    },
+    'device.revoke': async ({ device }) => ({ ok: true, missing: await revokeDevice(device, deps) }),
+    'device.rotate': (request) => rotateDevice(request, deps),
   });
 }

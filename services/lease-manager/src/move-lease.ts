@@ -1,6 +1,6 @@
 import { errorOfRefusal } from '@culvert/bus';
 import { CulvertError, type Endpoint, type Lease } from '@culvert/contracts';
-import { bindOfLease, recordOf } from './binding.ts';
+import { bindOfLease, type Known, recordOf } from './binding.ts';
 import type { ManagerDeps } from './deps.ts';
 
 /** Ports in foreign hands are replaced in the next round. */
@@ -17,7 +17,7 @@ const TELL_AGAIN_MS = 500;
  */
 export async function moveLease(
   lease: Lease,
-  tokenDigest: string | null,
+  known: Known,
   reason: 'listener_gone' | 'wind_down',
   deps: ManagerDeps,
 ): Promise<boolean> {
@@ -41,7 +41,7 @@ export async function moveLease(
 
       bound = listener;
       const endpoints = lease.endpoints.map((one, i): Endpoint => ({ ...one, public_port: ports[i] ?? 0 }));
-      const bind = bindOfLease({ ...lease, listener, endpoints, rev: lease.rev + 1 }, tokenDigest);
+      const bind = bindOfLease({ ...lease, listener, endpoints, rev: lease.rev + 1 }, known);
       const answer = await bus.requestOf(listener, 'listener.bind', bind);
       if (!answer.ok) {
         unusable = answer.code === 'unavailable' ? ('failed' in answer ? (answer.failed ?? []) : []) : [];

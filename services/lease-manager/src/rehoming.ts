@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { CulvertError, type Lease } from '@culvert/contracts';
+import type { Known } from './binding.ts';
 import type { ManagerDeps } from './deps.ts';
 import { moveLease } from './move-lease.ts';
 import { inParallel } from './parallel.ts';
@@ -60,9 +61,9 @@ export class Rehoming {
       const page = await store.leases.list({ listener, limit: PAGE, cursor });
       await inParallel(
         page.leases.filter(({ lease }) => why === 'listener_gone' || hasOnlyNames(lease)),
-        async ({ lease, tokenDigest }) => {
+        async ({ lease, ...known }) => {
           if (this.#stopped) return;
-          if (await this.#move(lease, tokenDigest, why)) moved += 1;
+          if (await this.#move(lease, known, why)) moved += 1;
           else stayed += 1;
         },
         AT_ONCE,
@@ -75,9 +76,9 @@ export class Rehoming {
     log.warn({ event: 'leases.rehomed', listener, why, moved, stayed, ms });
   }
 
-  async #move(lease: Lease, tokenDigest: string | null, why: Why): Promise<boolean> {
+  async #move(lease: Lease, known: Known, why: Why): Promise<boolean> {
     try {
-      return await moveLease(lease, tokenDigest, why, this.#deps);
+      return await moveLease(lease, known, why, this.#deps);
     } catch (err) {
       const { device, epoch, listener } = lease;
       const code = err instanceof CulvertError ? err.code : 'internal';

@@ -1,6 +1,6 @@
 import { type CommandReply, errorOfRefusal } from '@culvert/bus';
 import { CulvertError, type Endpoint, type Lease, type PortSpec } from '@culvert/contracts';
-import type { ConfirmResult, Tenure } from '@culvert/lease-store';
+import type { ConfirmResult, Registered, Tenure } from '@culvert/lease-store';
 import { bindOfTenure, recordOf } from './binding.ts';
 import type { ManagerDeps } from './deps.ts';
 import { createHostLabel } from './hosts.ts';
@@ -13,6 +13,8 @@ export interface Begun {
   ports: readonly PortSpec[];
   /** The lease as it stood when the tenure began. */
   lease: Lease | null;
+  /** What the registry said of the device then. */
+  registered: Registered;
   /** performance.now() at which the answer must be out. */
   until: number;
 }
@@ -47,7 +49,7 @@ export async function setUp(begun: Begun, deps: ManagerDeps): Promise<Outcome> {
 
       bound = listener;
       const mode = lease !== null && tenure.boot !== '' && tenure.boot === lease.boot ? 'carry' : 'replace';
-      const reply = await deps.bus.requestOf(listener, 'listener.bind', bindOfTenure(device, epoch, tenure, endpoints, mode), {
+      const reply = await deps.bus.requestOf(listener, 'listener.bind', bindOfTenure(begun, endpoints, mode), {
         timeoutMs: timeLeft(begun, deps),
       });
       if (!reply.ok) {

@@ -95,11 +95,11 @@ export class Tellers {
   }
 
   async #send({ device, listener, epoch }: Untold): Promise<void> {
-    const { lease, tokenDigest } = await this.#store.leases.get(device);
+    const { lease, ...known } = await this.#store.leases.get(device);
     const reply =
       lease === null || lease.listener !== listener
         ? await this.#bus.requestOf(listener, 'listener.unbind', { device, epoch })
-        : await this.#bus.requestOf(listener, 'listener.bind', bindOfLease(lease, tokenDigest));
+        : await this.#bus.requestOf(listener, 'listener.bind', bindOfLease(lease, known));
     // A refusal as `lease_lost` says that the listener knows a newer tenure: nothing is left to tell.
     if (!reply.ok && reply.code === 'unavailable') throw new CulvertError('unavailable', reply.message);
   }

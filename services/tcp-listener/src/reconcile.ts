@@ -130,13 +130,14 @@ export class Reconciler {
     return failed;
   }
 
-  async #bind({ lease, token_digest }: Listed, mark: number): Promise<boolean> {
+  async #bind({ lease, token_digests, policy }: Listed, mark: number): Promise<boolean> {
     const { device, epoch, rev, state, since, ingress, endpoints, warm, transfers, max_frame } = lease;
     try {
       const tenure = {
         ...{ device, epoch, rev, state, since, ingress, warm, transfers, max_frame },
         ports: endpoints,
-        token_digests: token_digest === null ? [] : [token_digest],
+        ...(policy === undefined ? {} : { policy }),
+        token_digests,
         mode: 'carry' as const,
       };
       return (await this.#tenures.bindUnlessChanged(tenure, mark)).ok;

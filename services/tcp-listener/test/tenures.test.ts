@@ -105,7 +105,7 @@ it('after NATS was away the ports are again those that the store has', async () 
   const gone = await world.bound('hugo');
   const missed = await world.tenure('ines');
   const token_digest = digestOf(TOKEN);
-  world.leases = [kept, missed].map((tenure) => ({ lease: world.leaseOf(tenure), token_digest }));
+  world.leases = [kept, missed].map((tenure) => ({ lease: world.leaseOf(tenure), token_digest, token_digests: [token_digest] }));
   await world.nats.kill();
   await eventually('the listener to notice', async () => (await fetch(`${listener.health}/readyz`)).status === 503);
   await world.nats.start();
@@ -124,7 +124,7 @@ it('after NATS was away the ports are again those that the store has', async () 
 it('a restarted listener has all its ports bound before it is ready, whatever single port is not to be had', async () => {
   const tenures = await Promise.all(['kim', 'lea', 'mona', 'nils', 'otto'].map((device) => world.tenure(device)));
   const token_digest = digestOf(TOKEN);
-  world.leases = tenures.map((tenure) => ({ lease: world.leaseOf(tenure), token_digest }));
+  world.leases = tenures.map((tenure) => ({ lease: world.leaseOf(tenure), token_digest, token_digests: [token_digest] }));
   const [first] = tenures;
   await listener.stop('SIGKILL');
   const blocked = createServer();

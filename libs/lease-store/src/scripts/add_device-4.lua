@@ -10,6 +10,7 @@ local known = redis.call('HMGET', KEYS[1], 'token_digest', 'revoked')
 if known[1] and known[2] ~= '1' then return { 'exists' } end
 if redis.call('EXISTS', KEYS[2]) == 1 then return { 'token_taken' } end
 redis.call('HSET', KEYS[1], 'token_digest', ARGV[2], 'created_at', string.format('%.0f', now), 'revoked', '0')
+redis.call('HDEL', KEYS[1], 'next_digest')
 redis.call('HINCRBY', KEYS[1], 'generation', 1)
 redis.call('SET', KEYS[2], ARGV[1])
 redis.call('ZADD', KEYS[3], 0, ARGV[1])
