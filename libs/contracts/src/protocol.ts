@@ -4,6 +4,7 @@ export const CONTROL_PATH = '/v1/control';
 export const TRANSFER_PATH = '/v1/transfer';
 /** Operators' way to a device: tickets are asked for here, connections are dialled below it. */
 export const ACCESS_PATH = '/v1/access';
+export const ENROLL_PATH = '/v1/enroll';
 
 /** A peer is called dead after this many heartbeats without any inbound frame. */
 export const DEAD_AFTER_HEARTBEATS = 2.5;

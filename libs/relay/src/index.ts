@@ -5,6 +5,7 @@ export * from './ending.ts';
 export { FrameWriter } from './frame-writer.ts';
 export * from './local.ts';
 export * from './pipe.ts';
+export { Pace, type Paced } from './pace.ts';
 export * from './slab.ts';
 export type { RelayLimits, SpliceResult } from './splice.ts';
 export { type Swept, sweep } from './sweep.ts';

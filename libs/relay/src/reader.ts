@@ -1,6 +1,7 @@
 import type net from 'node:net';
 import { HEADROOM } from '@culvert/wire';
 import { adopt, drain } from './adopt.ts';
+import type { Pace } from './pace.ts';
 import { giveSlab, SLAB_SIZES, type SlabClass, takeSlab } from './slab.ts';
 
 /** For this long after two transfers took turns, the event loop counts as shared. */
@@ -34,6 +35,7 @@ export interface ReaderOptions {
  *   reading --sink has unflushed bytes--> waiting --flushed()--> reading
  *        \--use() left a rest, stop()---> waiting --start()----> reading
  *        \--its share of the turn is used, and others wait--> next turn
+ *        \--the pace holds it----------> waiting --update()---> reading
  *
  * So at most one read per direction is unflushed, whatever the peer does. The slab stays the same while it waits.
  */
@@ -42,6 +44,9 @@ export class Reader {
   reads = 0;
   /** The socket that the bytes go to; its unflushed bytes stop this reader. */
   sink: net.Socket | undefined;
+
+  /** Where set, how fast it may read, together with all who share the pace. */
+  pace: Pace | undefined;
 
   readonly #options: ReaderOptions;
   #socket: net.Socket | undefined;
@@ -139,7 +144,8 @@ export class Reader {
   }
 
   #open(): boolean {
-    return !this.#stopped && !this.#yielding && this.#rest === undefined && !this.#backlog();
+    if (this.#stopped || this.#yielding || this.#rest !== undefined || this.#backlog()) return false;
+    return this.pace === undefined || !this.pace.holds(this);
   }
 
   /** A corked sink has this turn's bytes in it: then only a full slab's worth of them stops the reader. */
@@ -178,6 +184,7 @@ export class Reader {
     const slab = this.#slab;
     if (slab === undefined) return false;
     this.reads++;
+    this.pace?.spend(count);
     this.#use(slab, HEADROOM, HEADROOM + count);
     this.#measure(count);
     this.#reading = this.#open();
@@ -188,7 +195,8 @@ export class Reader {
   #most(): number {
     const { owner, maxRead, turnBytes } = this.#options;
     const beside = owner !== smallOwner && performance.now() - smallAt <= SHARED_MS;
-    return beside ? Math.min(maxRead, turnBytes) : maxRead;
+    const most = beside ? Math.min(maxRead, turnBytes) : maxRead;
+    return this.pace === undefined ? most : Math.min(most, this.pace.share);
   }
 
   /** Grows after a full read, shrinks after four small ones, and yields when its share of the turn is used up. */
@@ -229,6 +237,7 @@ export class Reader {
 
   readonly #onData = (chunk: Buffer): void => {
     this.reads++;
+    this.pace?.spend(chunk.length);
     if (this.sink !== undefined && this.#corked === undefined) {
       this.#corked = this.sink;
       this.sink.cork();

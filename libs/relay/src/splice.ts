@@ -4,6 +4,7 @@ import { bytesTaken, reset } from './adopt.ts';
 import { outcomeOf, outcomeOfTcp, type Role } from './ending.ts';
 import { FlushWatch } from './flush-watch.ts';
 import { Keepalive } from './keepalive.ts';
+import type { Pace } from './pace.ts';
 import { Reader } from './reader.ts';
 import { sweep } from './sweep.ts';
 
@@ -99,6 +100,10 @@ export class Splice {
 
   get tcp(): net.Socket {
     return this.#tcp;
+  }
+  /** How fast its visitor is read; to be set before `start`. */
+  set pace(pace: Pace) {
+    this.#reader.pace = pace;
   }
   get onProbation(): boolean {
     return this.#probation;

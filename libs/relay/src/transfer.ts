@@ -5,6 +5,7 @@ import { codeOfAbort, codeOfEnding, outcomeOf, outcomeOfClose, type Role } from 
 import { FlushWatch } from './flush-watch.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { Keepalive } from './keepalive.ts';
+import type { Pace } from './pace.ts';
 import { Reader } from './reader.ts';
 import { type Link, type RelayLimits, Splice, type SpliceResult } from './splice.ts';
 import { sweep } from './sweep.ts';
@@ -39,6 +40,8 @@ export interface SpliceOptions {
   signal?: AbortSignal | undefined;
   /** Bytes of the visitor to be sent before those of its socket (from a transfer that was not taken). */
   early?: Buffer | undefined;
+  /** How fast both directions are read. Default: as fast as they can be. */
+  pace?: Pace | undefined;
 }
 
 /**
@@ -182,7 +185,9 @@ export class Transfer {
   }
 
   /** Second half: bytes flow from here on. */
-  run(splice: Splice, { signal, early }: SpliceOptions): void {
+  run(splice: Splice, { signal, early, pace }: SpliceOptions): void {
+    if (pace !== undefined) splice.pace = pace;
+    this.#reader.pace = pace;
     this.#reader.sink = splice.tcp;
     this.#parser.hold = false;
     splice.start(early);
@@ -319,6 +324,7 @@ export class Transfer {
   #spliceLeft(): void {
     this.#splice = undefined;
     this.#reader.sink = undefined;
+    this.#reader.pace = undefined;
     if (this.#recycling === undefined) this.#stray = 'fault';
     this.#parser.hold = this.#stray === 'hold' && this.#phase === 'open';
     this.#reader.update();

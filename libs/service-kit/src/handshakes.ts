@@ -9,7 +9,7 @@ export interface HandshakeRefusal {
   retryAfterMs?: number | undefined;
 }
 
-/** One HTTP request that asks for an upgrade, its head read whole. Exactly one of refuse() and take() ends it. */
+/** One HTTP request that asks for an upgrade, its head read whole. Exactly one of refuse(), answer() and take() ends it. */
 export interface Handshake {
   readonly request: IncomingMessage;
   readonly socket: Socket;
@@ -20,6 +20,8 @@ export interface Handshake {
   refuse(refusal: HandshakeRefusal): void;
   /** The client has shown who it is: it counts as pending no more, and may wait this long for its answer, in milliseconds. */
   admit(waitMs: number): void;
+  /** Answers without an upgrade: the whole HTTP answer. Ends it as refuse() does. */
+  answer(text: string): void;
   /** Hands the socket over, free of this server's deadline and listeners; false when the client has left already. */
   take(): boolean;
 }
@@ -85,6 +87,7 @@ export async function serveHandshakes(options: HandshakeServerOptions): Promise<
       admit: (waitMs) => {
         if (guard.admit(waitMs)) admitted += 1;
       },
+      answer: (text) => guard.answer(text),
       take: () => guard.take(),
     });
   };
@@ -154,12 +157,16 @@ class Guard {
   }
 
   refuse(refusal: HandshakeRefusal): void {
+    this.answer(this.#render(refusal));
+  }
+
+  answer(text: string): void {
     if (this.#state === 'refused' || this.#state === 'over') return;
     this.#state = 'refused';
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#socket.destroy(), this.#limits.CLOSE_MS);
     this.#gone.abort();
-    this.#socket.end(this.#render(refusal));
+    this.#socket.end(text);
     this.#socket.resume(); // unread bytes would turn our close into a reset, and the answer would be lost
   }
 

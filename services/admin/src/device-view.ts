@@ -1,4 +1,4 @@
-import { DeviceName, type LeaseSchema, PortNumber, SchemeName } from '@culvert/bus';
+import { DeviceName, Labels, type LeaseSchema, Notes, PortNumber, SchemeName } from '@culvert/bus';
 import type { Endpoint } from '@culvert/contracts';
 import Type from 'typebox';
 
@@ -30,6 +30,8 @@ export const DeviceView = Type.Object(
     ingress: orNull(Type.String()),
     created_at: Time,
     revoked: Type.Boolean(),
+    labels: Labels,
+    notes: Notes,
   },
   { $id: 'Device' },
 );
@@ -40,6 +42,8 @@ interface DeviceRecord {
   device: string;
   created_at: number;
   revoked: boolean;
+  labels?: Record<string, string>;
+  notes?: string;
 }
 
 /** How addresses look from outside. */
@@ -68,6 +72,8 @@ export function viewOf(record: DeviceRecord, lease: BusLease | null, side: Publi
     ingress: lease?.ingress || null,
     created_at: record.created_at,
     revoked: record.revoked,
+    labels: record.labels ?? {},
+    notes: record.notes ?? '',
   };
 }
 

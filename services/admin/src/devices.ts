@@ -83,7 +83,12 @@ export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = asyn
       config: { role: 'viewer' },
       schema: {
         summary: 'List devices, ordered by name',
-        querystring: Page,
+        querystring: Type.Object({
+          ...Page.properties,
+          label: Type.Optional(
+            Type.Array(Type.String({ maxLength: 200 }), { maxItems: 8, description: 'Only devices with this label, as name=value; several: with all' }),
+          ),
+        }),
         response: {
           200: Type.Object({
             devices: Type.Array(DeviceView),
@@ -94,8 +99,9 @@ export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = asyn
       },
     },
     async (request) => {
-      const { limit = 100, cursor } = request.query;
-      const page = await ask('device.list', { limit, ...(cursor === undefined ? {} : { cursor }) });
+      const { limit = 100, cursor, label = [] } = request.query;
+      const labels = labelsOf(label);
+      const page = await ask('device.list', { limit, ...(cursor === undefined ? {} : { cursor }), ...labels });
       return { devices: page.devices.map(({ lease, ...record }) => viewOf(record, lease, side)), cursor: page.cursor };
     },
   );
@@ -117,15 +123,20 @@ export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = asyn
     {
       config: { role: 'operator', audit: 'device.rotate' },
       schema: {
-        summary: 'Issue a new token; the old one is dead from then on',
+        summary: 'Issue a new token; it and the old one are valid until the new one is used first',
         params: NameParams,
+        querystring: Type.Object({
+          at_once: Type.Optional(Type.Boolean({ default: false, description: 'The old one is dead for new connections from now on' })),
+        }),
         response: { 201: Issued, ...problems(400, 404) },
       },
     },
     async (request, reply) => {
       const name = checkName(request.params.name);
       const token = createDeviceToken();
-      await ask('device.rotate', { device: name, token_digest: digestOf(token) });
+      const { at_once = false } = request.query;
+      request.audited.detail.at_once = at_once;
+      await ask('device.rotate', { device: name, token_digest: digestOf(token), at_once });
       log.info({ event: 'device.rotated', device: name });
       return reply.code(201).send({ name, token });
     },
@@ -156,3 +167,13 @@ export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = asyn
     },
   );
 };
+
+/** `site=berlin` → {labels: {site: 'berlin'}}; nothing when no label is asked for. */
+function labelsOf(texts: readonly string[]): { labels?: Record<string, string> } {
+  const pairs = texts.map((text): [string, string] => {
+    const match = /^([a-z0-9][a-z0-9._-]{0,62})=(.{0,128})$/.exec(text);
+    if (match === null) throw new CulvertError('bad_request', `label is ${JSON.stringify(text)}; expected name=value`);
+    return [match[1] ?? '', match[2] ?? ''];
+  });
+  return pairs.length === 0 ? {} : { labels: Object.fromEntries(pairs) };
+}

@@ -12,7 +12,9 @@ import { operatorRoutes } from './access/operators.ts';
 import { Rights } from './access/rights.ts';
 import { RunningUses } from './access/running.ts';
 import type { PublicSide } from './device-view.ts';
+import { deviceSettings } from './device-settings.ts';
 import { deviceRoutes } from './devices.ts';
+import { enrolmentKeyRoutes } from './enrolment-keys.ts';
 import { liveFeed } from './live-feed.ts';
 import { serveOperatorChecks } from './operator-checks.ts';
 import { onError, sendProblem } from './problem.ts';
@@ -101,6 +103,8 @@ export async function buildServer({
   const dead = new DeadLetters(bus.nc, limits);
   const webhooks = new WebhookRegistry({ records, nc: bus.nc, dead, limits, privateAllowed });
   await app.register(webhookRoutes, { webhooks, dead, limits, privateAllowed });
+  await app.register(deviceSettings, { bus, records });
+  await app.register(enrolmentKeyRoutes, { records });
   await app.register(liveFeed, { bus, running });
   await app.register(ticketRoutes, { bus, log });
   return app as unknown as FastifyInstance;

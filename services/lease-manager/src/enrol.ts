@@ -59,9 +59,12 @@ async function enrolWith(key: Key, request: Request, deps: ManagerDeps): Promise
   const note = { collection: 'enrolled' as const, id: `${key.id}.${device}` };
   const { record } = await records.get(note);
   const enrolled = record as KeptRecord<'enrolled'> | null;
+  const known = await store.devices.show(device);
+  // What an operator has taken away no key gives back, least of all the very token.
+  if (known?.revoked === true) throw new CulvertError('forbidden', `${device} was revoked; an operator can add it again`);
   if (enrolled !== null && enrolled.value.token_digest !== token_digest) throw taken(device);
   if (enrolled === null) {
-    if ((await store.devices.show(device))?.revoked === false) throw taken(device);
+    if (known !== null) throw taken(device);
     await count(key.id, -1, deps);
     const value = { token_digest, remote: remote.slice(0, 128), enrolled_at: Date.now() };
     const ttl = key.expires_at === null ? {} : { ttl_ms: Math.max(1, key.expires_at - Date.now()) };
@@ -114,4 +117,4 @@ async function label(device: string, { value: { labels } }: Key, { records }: Ma
 }
 
 const taken = (device: string): CulvertError =>
-  new CulvertError('already_exists', `a device named ${device} exists; choose another name, or have it revoked first`);
+  new CulvertError('already_exists', `a device named ${device} exists; choose another name`);

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { CommandRequest, OperatorUse } from '@culvert/bus';
 import type { Endpoint, ErrorCode } from '@culvert/contracts';
 import { digestOf } from '@culvert/service-kit';
+import { DevicePolicy } from './device-policy.ts';
 import { Slots } from './slots.ts';
 import { type WarmBudget, WarmPool } from './warm-pool.ts';
 
@@ -31,6 +32,7 @@ export class Device {
   readonly visitors = new Set<Visitor>();
   readonly watchers = new Set<TenureWatcher>();
   readonly slots = new Slots();
+  readonly policy = new DevicePolicy();
   readonly warm: WarmPool;
   /** When its last visitor came or went, in milliseconds of `performance.now()`. */
   visitedAt = Number.NEGATIVE_INFINITY;
@@ -77,7 +79,10 @@ export class Device {
   change(tenure: Tenure | undefined): void {
     const before = this.#tenure;
     this.#tenure = tenure;
-    if (tenure !== undefined) this.slots.limit = tenure.transfers;
+    if (tenure !== undefined) {
+      this.slots.limit = tenure.transfers;
+      this.policy.change(tenure.policy);
+    }
     const offline = tenure === undefined || tenure.state === 'grace';
     for (const visitor of [...this.visitors]) {
       if (!visitor.waiting) continue;

@@ -86,7 +86,7 @@ export async function serveVisitor(
     front?.joined();
   };
   try {
-    admit(device, limits);
+    admit(device, endpoint, socket, limits);
     device.visitors.add(visitor);
     device.visitedAt = startedAt;
     giveSlot = await device.slots.take(life.signal, limits.DIAL_MS);
@@ -102,7 +102,7 @@ export async function serveVisitor(
       const transfer = await requestTransfer({ ...wanted, until }, life.signal, deps.dialling);
       endWatch();
       onJoined();
-      result = await transfer.splice(untaken.socket, { signal: life.signal, early: untaken.early });
+      result = await transfer.splice(untaken.socket, { signal: life.signal, early: untaken.early, pace: device.policy.pace });
     } else result = served;
   } catch (error) {
     result.outcome = outcomeOfError(error);
@@ -134,10 +134,14 @@ export async function serveVisitor(
   tenures.forgetIfEmpty(device);
 }
 
-function admit(device: Device, limits: Limits): void {
+function admit(device: Device, endpoint: Endpoint, { remoteAddress = '' }: Socket, limits: Limits): void {
   const state = device.tenure?.state;
   if (state === undefined || state === 'grace') throw new CulvertError('device_offline');
-  if (device.visitors.size >= limits.VISITORS_PER_DEVICE || device.waiting >= limits.VISITORS_WAITING_PER_DEVICE) {
+  const { policy } = device;
+  if (endpoint.scheme === 'tcp' && !policy.allows(endpoint.port, remoteAddress)) throw new CulvertError('not_allowed');
+  const most = Math.min(limits.VISITORS_PER_DEVICE, policy.visitors);
+  if (!policy.takesVisitor()) throw new CulvertError('busy', 'too many new visitors of this device');
+  if (device.visitors.size >= most || device.waiting >= limits.VISITORS_WAITING_PER_DEVICE) {
     throw new CulvertError('busy', 'too many visitors of this device');
   }
 }

@@ -46,6 +46,7 @@ export async function visitWarm(
       {
         signal,
         early: untaken.early,
+        pace: device.policy.pace,
         onAccepted: () => {
           accepted = true;
           warmOffers.inc({ outcome: 'accepted' });

@@ -1,0 +1,48 @@
+import { BlockList } from 'node:net';
+import type { Policy } from '@culvert/bus';
+import { Pace } from '@culvert/relay';
+import { parseNetwork, TokenBucket } from '@culvert/service-kit';
+
+/** What the operators allow a device, as this listener enforces it. A change holds at once, for visitors who are there as well. */
+export class DevicePolicy {
+  /** Bytes a second of all its visitors together. */
+  readonly pace = new Pace();
+  /** Visitors at once. */
+  visitors = Number.POSITIVE_INFINITY;
+  #json = '{}';
+  #newVisitors: TokenBucket | undefined;
+  readonly #allowed = new Map<number, BlockList>();
+
+  change(policy: Policy = {}): void {
+    const json = JSON.stringify(policy);
+    if (json === this.#json) return; // told again: buckets stay as they are
+    this.#json = json;
+    const { visitors, visitors_per_second: rate, bytes_per_second: bytes, allow = [] } = policy;
+    this.visitors = visitors ?? Number.POSITIVE_INFINITY;
+    this.pace.bytesPerSecond = bytes ?? Number.POSITIVE_INFINITY;
+    this.#newVisitors = rate === undefined ? undefined : new TokenBucket(rate, Math.max(1, rate));
+    this.#allowed.clear();
+    for (const { port, from } of allow) this.#allowed.set(port, listOf(from));
+  }
+
+  /** May somebody from this address visit the endpoint of that port? */
+  allows(port: number, address: string): boolean {
+    const list = this.#allowed.get(port);
+    return list === undefined || list.check(address, address.includes(':') ? 'ipv6' : 'ipv4');
+  }
+
+  /** One more new visitor; false when they come too fast. */
+  takesVisitor(): boolean {
+    return this.#newVisitors === undefined || this.#newVisitors.take();
+  }
+}
+
+/** An entry that cannot be read allows nobody. */
+function listOf(networks: readonly string[]): BlockList {
+  const list = new BlockList();
+  for (const text of networks) {
+    const network = parseNetwork(text);
+    if (network !== undefined) list.addSubnet(network.address, network.prefix, network.family);
+  }
+  return list;
+}
