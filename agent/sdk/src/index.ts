@@ -4,6 +4,7 @@ export type { LocalServer } from './access/local-server.ts';
 export type { Destination, LocalResult } from './access/local-visit.ts';
 export { listenSocks, type SocksOptions } from './access/socks-server.ts';
 export { Agent, createAgent } from './agent.ts';
+export { createToken, type EnrollOptions, enroll } from './enroll.ts';
 export type {
   AgentEndpoint,
   AgentEvents,

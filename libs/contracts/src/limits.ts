@@ -51,6 +51,18 @@ export const LIMITS = {
     'unsent control messages of one device; past it the connection is cut',
   ),
   CLOSE_MS: ms(2 * SECOND, 50, MINUTE, 'closing handshake of a WebSocket; afterwards the socket is destroyed'),
+  HANDSHAKES_PER_ADDRESS: count(
+    500,
+    1,
+    1_000_000,
+    'handshakes of one address in a second at one instance, three times as many at once; many devices may stand behind one address',
+  ),
+  FAILED_TOKENS_PER_ADDRESS: count(
+    60,
+    1,
+    1_000_000,
+    'wrong tokens of one address in a minute at one instance; beyond it only tokens that were right before are looked at',
+  ),
   PORTS_PER_DEVICE: count(32, 1, 32, 'protocol version 1'),
   // Leases
   GRACE_MS: ms(

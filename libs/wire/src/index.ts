@@ -1,4 +1,5 @@
 export * from './backoff.ts';
+export * from './enrolment.ts';
 export * from './frame.ts';
 export * from './inline.ts';
 export * from './inline-channels.ts';

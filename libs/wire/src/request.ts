@@ -180,7 +180,8 @@ function parseUpgrade(method: string, headers: HandshakeHeaders): Upgrade | Refu
 
 type Target = { ok: true; path: string; parameters: Map<string, string> } | Refusal;
 
-function splitTarget(url: string): Target {
+/** Path and query of a request target, bounded; no query parameter stands twice. */
+export function splitTarget(url: string): Target {
   if (url.length > URL_MAX) {
     return refuse('too_large', `the request target has ${url.length} characters; expected at most ${URL_MAX}`);
   }

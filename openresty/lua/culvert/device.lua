@@ -51,10 +51,10 @@ local function pass_to_any(peers)
   return pass(peers)
 end
 
---- The access phase of /v1/control.
+--- The access phase of /v1/control and /v1/enroll.
 function M.control()
   if is_visitor() then return ngx.exec('@visitor') end
-  ngx.var.culvert_path = '/v1/control'
+  ngx.var.culvert_path = ngx.var.uri -- without the query
   if plain.turns_devices_away() then return refuse_plain() end
   local peers, err = instances.ingresses()
   if not peers then

@@ -1,4 +1,4 @@
-import { type Bus, errorOfRefusal, Labels, Notes, PolicySchema, type Policy, type Records } from '@culvert/bus';
+import { type Bus, errorOfRefusal, Labels, Notes, type Policy, PolicySchema, type Records } from '@culvert/bus';
 import { CulvertError, faultOfDeviceName } from '@culvert/contracts';
 import { parseNetwork } from '@culvert/service-kit';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
@@ -12,7 +12,10 @@ export interface DeviceSettingsOptions {
 
 const Params = Type.Object({ name: Type.String({ maxLength: 256 }) });
 const Profile = Type.Object({ labels: Labels, notes: Notes });
-const PolicyBody = Type.Object(PolicySchema.properties, { additionalProperties: false, description: 'What is absent is bounded by the limits alone' });
+const PolicyBody = Type.Object(PolicySchema.properties, {
+  additionalProperties: false,
+  description: 'What is absent is bounded by the limits alone',
+});
 
 /** What operators say of a device beside its token: labels and notes, and what it is allowed. */
 export const deviceSettings: FastifyPluginAsyncTypebox<DeviceSettingsOptions> = async (app, { bus, records }) => {
@@ -45,7 +48,10 @@ export const deviceSettings: FastifyPluginAsyncTypebox<DeviceSettingsOptions> = 
       const labels = { ...present?.value.labels };
       for (const [label, value] of Object.entries(request.body.labels ?? {})) {
         if (!/^[a-z0-9][a-z0-9._-]{0,62}$/.test(label)) {
-          throw new CulvertError('bad_request', `label ${JSON.stringify(label.slice(0, 64))} is not valid; expected a-z, 0-9, ".", "_" or "-"`);
+          throw new CulvertError(
+            'bad_request',
+            `label ${JSON.stringify(label.slice(0, 64))} is not valid; expected a-z, 0-9, ".", "_" or "-"`,
+          );
         }
         if (value === null) delete labels[label];
         else labels[label] = value;

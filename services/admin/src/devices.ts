@@ -86,7 +86,10 @@ export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = asyn
         querystring: Type.Object({
           ...Page.properties,
           label: Type.Optional(
-            Type.Array(Type.String({ maxLength: 200 }), { maxItems: 8, description: 'Only devices with this label, as name=value; several: with all' }),
+            Type.Array(Type.String({ maxLength: 200 }), {
+              maxItems: 8,
+              description: 'Only devices with this label, as name=value; several: with all',
+            }),
           ),
         }),
         response: {
@@ -126,7 +129,9 @@ export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = asyn
         summary: 'Issue a new token; it and the old one are valid until the new one is used first',
         params: NameParams,
         querystring: Type.Object({
-          at_once: Type.Optional(Type.Boolean({ default: false, description: 'The old one is dead for new connections from now on' })),
+          at_once: Type.Optional(
+            Type.Boolean({ default: false, description: 'The old one is dead for new connections from now on' }),
+          ),
         }),
         response: { 201: Issued, ...problems(400, 404) },
       },

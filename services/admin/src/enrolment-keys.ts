@@ -39,20 +39,27 @@ export const enrolmentKeyRoutes: FastifyPluginAsyncTypebox<{ records: Records }>
         body: Type.Object({
           labels: Type.Optional(Labels),
           notes: Type.Optional(Notes),
-          uses: Type.Optional(orNull(Type.Integer({ minimum: 1, maximum: 1_000_000, description: 'null: any number; default 1' }))),
+          uses: Type.Optional(
+            orNull(Type.Integer({ minimum: 1, maximum: 1_000_000, description: 'null: any number; default 1' })),
+          ),
           expires_in_ms: Type.Optional(
             orNull(Type.Integer({ minimum: 1_000, maximum: MOST_MS, description: 'null: never; default a day' })),
           ),
         }),
         response: {
-          201: Type.Object({ ...KeyView.properties, key: Type.String({ description: 'Shown this once: only its digest is stored' }) }),
+          201: Type.Object({
+            ...KeyView.properties,
+            key: Type.String({ description: 'Shown this once: only its digest is stored' }),
+          }),
           ...problems(400),
         },
       },
     },
     async (request, reply) => {
       const { labels = {}, notes = '', uses = 1, expires_in_ms = DAY } = request.body;
-      const id = randomId(6).toLowerCase().replaceAll(/[^a-z0-9]/g, '0');
+      const id = randomId(6)
+        .toLowerCase()
+        .replaceAll(/[^a-z0-9]/g, '0');
       const key = createEnrolmentKey(id);
       request.audited.object = id;
       Object.assign(request.audited.detail, { uses, expires_in_ms });

@@ -11,8 +11,8 @@ import { loginRoutes } from './access/login.ts';
 import { operatorRoutes } from './access/operators.ts';
 import { Rights } from './access/rights.ts';
 import { RunningUses } from './access/running.ts';
-import type { PublicSide } from './device-view.ts';
 import { deviceSettings } from './device-settings.ts';
+import type { PublicSide } from './device-view.ts';
 import { deviceRoutes } from './devices.ts';
 import { enrolmentKeyRoutes } from './enrolment-keys.ts';
 import { liveFeed } from './live-feed.ts';
@@ -60,6 +60,7 @@ export async function buildServer({
     loggerInstance: log as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_BYTES,
+    ajv: { customOptions: { removeAdditional: false } }, // what a body may not have is refused, not dropped
     requestTimeout: REQUEST_MS,
     keepAliveTimeout: 5_000,
     forceCloseConnections: true,

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { BlockList } from 'node:net';
 import { type Bus, errorOfRefusal } from '@culvert/bus';
 import { CulvertError, ERRORS, type Limits, SUBPROTOCOL } from '@culvert/contracts';
 import { digestOf, type Handshake, isWellFormedToken, type Logger } from '@culvert/service-kit';
@@ -6,8 +7,10 @@ import { type ControlHandshake, parseControlHandshake } from '@culvert/wire';
 import type { WebSocket, WebSocketServer } from 'ws';
 import type { Connections } from './connections.ts';
 import type { Tenure } from './control-connection.ts';
+import type { Gate } from './gate.ts';
 import type { IngressMetrics } from './metrics.ts';
 import type { Releases } from './releases.ts';
+import { remoteOf } from './remote.ts';
 import type { Turns } from './turns.ts';
 
 export interface HandshakeDeps {
@@ -19,6 +22,9 @@ export interface HandshakeDeps {
   connections: Connections;
   releases: Releases;
   turns: Turns;
+  gate: Gate;
+  /** Whose word about addresses counts. */
+  edges: BlockList;
   webSockets: WebSocketServer;
   windingDown(): boolean;
   /** This instance finds out what it has lost; it takes nobody until it has. */
@@ -37,27 +43,33 @@ const WIND_DOWN_RETRY_MS = 1_000;
  * all of them come before the 101. A client that leaves meanwhile leaves no tenure behind.
  */
 export async function serveHandshake(handshake: Handshake, deps: HandshakeDeps): Promise<void> {
-  const { connections, limits, log, metrics, releases, turns } = deps;
+  const { connections, gate, limits, log, metrics, releases, turns } = deps;
   const { request } = handshake;
-  const remote = remoteOf(handshake);
+  const remote = remoteOf(handshake, deps.edges);
   const asked = parseControlHandshake(request.method ?? '', request.url ?? '', request.headers, limits);
   let settled = (): void => {};
   let giveTurn = (): void => {};
+  let digest: string | undefined;
   try {
+    gate.enter(remote);
     if (!asked.ok) throw new CulvertError(asked.code, asked.message);
     if (deps.windingDown()) throw new CulvertError('wind_down', undefined, { retryAfterMs: WIND_DOWN_RETRY_MS });
     if (deps.fenced()) throw new CulvertError('unavailable', 'this instance is finding out what it holds');
     // A mistyped or invented token is told by its checksum; nobody on the bus is asked.
-    if (!isWellFormedToken(asked.token)) throw new CulvertError('unauthorized', 'the device token is not valid');
+    digest = isWellFormedToken(asked.token) ? digestOf(asked.token) : undefined;
+    gate.present(remote, digest);
+    if (digest === undefined) throw new CulvertError('unauthorized', 'the device token is not valid');
     giveTurn = await turns.take(handshake.gone, limits.HANDSHAKE_MS * WAIT_SHARE);
     settled = connections.announce(asked.name);
     const tenure = await acquire(asked, remote, deps);
+    gate.right(tenure.token_digest);
     const ws = handshake.take() ? upgrade(handshake, asked.key, deps.webSockets) : undefined;
     metrics.handshakes.inc({ outcome: ws === undefined ? 'gone' : 'ok' });
     if (ws === undefined) releases.add({ ...tenure, reason: 'connection_broken' });
     else deps.onGranted(ws, tenure);
   } catch (error) {
     const refusal = refusalOf(error);
+    if (refusal.code === 'unauthorized' || refusal.code === 'forbidden') gate.wrong(remote);
     if (refusal.code === 'internal') log.error({ event: 'handshake.bug', err: error });
     const device = asked.ok ? asked.name : undefined;
     log.info({ event: 'handshake.refused', device, remote, code: refusal.code, message: refusal.message });
@@ -95,19 +107,11 @@ function upgrade({ request, socket, head }: Handshake, key: string, webSockets: 
   return upgraded;
 }
 
-function refusalOf(error: unknown): CulvertError {
+export function refusalOf(error: unknown): CulvertError {
   if (!(error instanceof CulvertError)) return new CulvertError('internal', undefined, { cause: error });
   const { http } = ERRORS[error.code];
   if (http === null) return new CulvertError('unavailable', error.message, { cause: error, retryAfterMs: RETRY_MS });
   const mustSayWhen = http === 503 || http === 429;
   if (!mustSayWhen || error.retryAfterMs !== undefined) return error;
   return new CulvertError(error.code, error.message, { cause: error.cause, retryAfterMs: RETRY_MS });
-}
-
-/** The edge appends the address it sees to X-Forwarded-For; what stands before it is the client's own tale. */
-function remoteOf({ request, socket }: Handshake): string {
-  const forwarded = request.headers['x-forwarded-for'];
-  const text = Array.isArray(forwarded) ? forwarded.join(',') : forwarded;
-  const last = text?.split(',').at(-1)?.trim();
-  return (last || socket.remoteAddress || 'unknown').slice(0, 64);
 }

@@ -1,21 +1,30 @@
+import { BlockList } from 'node:net';
 import { HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS, SUBPROTOCOL } from '@culvert/contracts';
-import { InstanceRegistration, Reassertion, runService, serveHandshakes, setting } from '@culvert/service-kit';
+import { InstanceRegistration, type Reader, Reassertion, runService, serveHandshakes, setting } from '@culvert/service-kit';
 import { renderRefusal } from '@culvert/wire';
 import { WebSocketServer } from 'ws';
 import { assertedOf } from './asserted.ts';
 import { serveCommands } from './commands.ts';
 import { Connections } from './connections.ts';
 import { ControlConnection, type ControlDeps } from './control-connection.ts';
+import { isEnrolment, serveEnrolment } from './enrolment.ts';
+import { Gate } from './gate.ts';
 import { serveHandshake } from './handshake.ts';
 import { HeartbeatWheel } from './heartbeats.ts';
 import { endLost } from './lost.ts';
 import { createMetrics } from './metrics.ts';
 import { publicSideOf } from './public-side.ts';
 import { Releases } from './releases.ts';
+import { PRIVATE_NETWORKS, readNetworks } from './remote.ts';
 import { Turns } from './turns.ts';
 import { windDown } from './wind-down.ts';
 
 const SERVICE = 'ws-ingress';
+
+const networks: Reader<BlockList> = (text) => {
+  const value = readNetworks(text);
+  return value === undefined ? { expected: 'networks such as 10.0.0.0/8,::1' } : { value };
+};
 
 await runService({
   name: SERVICE,
@@ -26,6 +35,8 @@ await runService({
     CULVERT_PUBLIC_HOST: { read: setting.text(), fallback: '' },
     CULVERT_PUBLIC_PORT: { read: setting.port(), fallback: 0 },
     CULVERT_PUBLIC_SCHEME: { read: setting.text(/^https?$/, 'http or https'), fallback: 'http' },
+    /** Whose X-Forwarded-For is believed. */
+    CULVERT_EDGE_NETWORKS: { read: networks, fallback: readNetworks(PRIVATE_NETWORKS) ?? new BlockList() },
     CULVERT_HEARTBEAT: { read: setting.duration(HEARTBEAT_MIN_MS, HEARTBEAT_MAX_MS), fallback: HEARTBEAT_DEFAULT_MS },
   },
   check: (_values, limits) =>
@@ -39,6 +50,8 @@ await runService({
     const connections = new Connections();
     const releases = new Releases(bus, limits, log, id);
     const wheel = new HeartbeatWheel(config.CULVERT_HEARTBEAT);
+    const gate = new Gate(limits);
+    const edges = config.CULVERT_EDGE_NETWORKS;
     const turns = new Turns(limits.ACQUIRES_AT_ONCE);
     const reassertion = new Reassertion({
       ...{ from: 'ingress', instance: id, bus, log },
@@ -84,9 +97,10 @@ await runService({
       port: config.CULVERT_LISTEN_PORT,
       limits,
       render: renderRefusal,
-      onHandshake: (handshake) =>
-        void serveHandshake(handshake, {
-          ...{ id, bus, limits, log, metrics, connections, releases, turns, webSockets },
+      onHandshake: (handshake) => {
+        if (isEnrolment(handshake)) return void serveEnrolment(handshake, { bus, limits, log, metrics, gate, edges });
+        return void serveHandshake(handshake, {
+          ...{ id, bus, limits, log, metrics, connections, releases, turns, webSockets, gate, edges },
           windingDown: () => windingDown,
           fenced: () => fenced(),
           onGranted: (ws, tenure) => {
@@ -94,7 +108,8 @@ await runService({
             connections.add(connection);
             connection.start();
           },
-        }),
+        });
+      },
     });
     const registration = new InstanceRegistration(redis, limits, log, { id, service: SERVICE, address: server.address });
     fenced = () => registration.fence !== undefined;

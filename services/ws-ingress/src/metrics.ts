@@ -3,6 +3,7 @@ import { Counter, Gauge } from 'prom-client';
 
 export interface IngressMetrics {
   handshakes: Counter<'outcome'>;
+  enrolments: Counter<'outcome'>;
   dials: Counter<'outcome'>;
   heartbeatLosses: Counter;
 }
@@ -39,6 +40,12 @@ export function createMetrics(registry: Registry, gauges: IngressGauges): Ingres
     handshakes: new Counter({
       name: 'culvert_control_handshakes_total',
       help: 'Handshakes of control connections; outcome is ok, gone, or the code of the refusal',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    enrolments: new Counter({
+      name: 'culvert_enrolments_total',
+      help: 'Devices that asked to enrol; outcome is ok or the code of the refusal',
       labelNames: ['outcome'],
       registers,
     }),

@@ -1,6 +1,7 @@
 import { createAgent } from '@culvert/agent';
 import { Command } from 'commander';
 import { type AgentFlags, agentOptions } from './agent-options.ts';
+import { firstStart } from './first-start.ts';
 import { printEvents } from './printer.ts';
 
 const HELP = `
@@ -11,7 +12,8 @@ MAPPING is a port and, after "=", where its bytes go; without that, the same por
   tcp:22=[::1]:22            the same over IPv6
 
 The token never stands on the command line: give --token-file, or set CULVERT_TOKEN. The file is read anew before every
-connection. HTTPS_PROXY, HTTP_PROXY and NO_PROXY are obeyed; --proxy goes before them, and --proxy "" means none.
+connection. With an enrolment key the first start makes the token itself and keeps it in --token-file (default:
+~/.culvert/NAME.token), which only this user can read; later starts need no key. HTTPS_PROXY, HTTP_PROXY and NO_PROXY are obeyed; --proxy goes before them, and --proxy "" means none.
 
 The server's certificate is always verified; nothing turns that off. --pin asks for more: one of these very keys.
 
@@ -33,6 +35,8 @@ export function agentCommand(): Command {
     .option('--name <name>', 'the name given to: culvert device add')
     .option('--token-file <file>', 'file that holds the device token')
     .option('--allow-forward <list>', 'more ports for operators alone (culvert forward), e.g. 22,5900=192.168.1.7:5900', collect)
+    .option('--enroll <key>', 'enrolment key of the first start; better: --enroll-file, or CULVERT_ENROLL_KEY')
+    .option('--enroll-file <file>', 'file that holds the enrolment key')
     .option('--json', 'print one event a line, as JSON')
     .option('--ca, --ca-file <file>', 'certificates (PEM) to trust besides the usual ones (default: CULVERT_CA_FILE)')
     .option('--pin <sha256/base64>', "the server's key must be this one (its SPKI); several: one of them", collect)
@@ -42,10 +46,10 @@ export function agentCommand(): Command {
     .allowUnknownOption() // reported with all other faults
     .addHelpText('after', HELP)
     .action(async (words: string[], flags: AgentFlags) => {
-      const options = agentOptions(flags, words, process.env);
+      const stop = new AbortController();
+      const options = agentOptions(await enrolled(flags, stop), words, process.env);
       const agent = createAgent(options);
       printEvents(agent, options.name, options.mappings, flags.json === true);
-      const stop = new AbortController();
       let first = Number.NaN;
       const onSignal = (): void => {
         if (performance.now() - first > SECOND_SIGNAL_MS) agent.abort();
@@ -59,4 +63,15 @@ export function agentCommand(): Command {
         process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
       }
     });
+}
+
+/** Enrols first where there is a key for it; a signal ends that at once. */
+async function enrolled(flags: AgentFlags, stop: AbortController): Promise<AgentFlags> {
+  const onSignal = (): void => stop.abort();
+  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
+  try {
+    return await firstStart(flags, process.env, stop.signal);
+  } finally {
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+  }
 }

@@ -7,6 +7,9 @@ export interface AgentFlags {
   server?: string[];
   name?: string;
   tokenFile?: string;
+  /** Enrolment key, or the file that holds one. */
+  enroll?: string;
+  enrollFile?: string;
   caFile?: string;
   pin?: string[];
   proxy?: string;
