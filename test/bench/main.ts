@@ -3,6 +3,8 @@
  *   --quick   one short round, to try the benchmark itself
  *   --rounds 5   --only a,b   drivers of one of these names, or whose names contain it
  *   --figures bulk,small,fresh,http,stalled   some groups of figures
+ *   --minutes 25   no round is begun that would probably end later
+ * Nothing is waited for without a deadline: an alternative that hangs or fails keeps the figures it has, and is left out from there on.
  */
 import { fork } from 'node:child_process';
 import type { AddressInfo } from 'node:net';
@@ -10,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { bore } from './drivers/bore.ts';
 import { cRelay } from './drivers/c-relay.ts';
 import { chisel } from './drivers/chisel.ts';
-import { culvert, culvertDirect, culvertReplicas } from './drivers/culvert.ts';
+import { culvert, culvertDirect, culvertReplicas, culvertTls } from './drivers/culvert.ts';
 import { direct } from './drivers/direct.ts';
 import type { Driver, Path } from './drivers/driver.ts';
 import { frpMux, frpPool } from './drivers/frp.ts';
@@ -22,18 +24,41 @@ import { relayAlone } from './drivers/relay.ts';
 import { ssh } from './drivers/ssh.ts';
 import { wsStreams } from './drivers/ws-streams.ts';
 import { wstunnel } from './drivers/wstunnel.ts';
-import { FULL, GROUPS, measure, QUICK } from './measures.ts';
+import { type Figures, FULL, GROUPS, measure, QUICK, type Sizes } from './measures.ts';
 import { enterNamespace } from './namespace.ts';
 import { machine, markdown, type Result, type Run, save, short } from './report.ts';
 
 const DRIVERS: readonly Driver[] = [
-  ...[culvert, culvertDirect, culvertReplicas, relayAlone, direct, cRelay, nginxStream, nodeProxy, wsStreams, nginxHttp],
+  ...[
+    culvert,
+    culvertDirect,
+    culvertTls,
+    culvertReplicas,
+    relayAlone,
+    direct,
+    cRelay,
+    nginxStream,
+    nodeProxy,
+    wsStreams,
+    nginxHttp,
+  ],
   ...[ssh, frpMux, frpPool, rathole, chisel, wstunnel, bore],
 ];
 
+const START_MS = 120_000;
+/** One alternative's share of a round; 20 s is usual. */
+const MEASURE_MS = 120_000;
+const STOP_MS = 45_000;
+
 enterNamespace();
 const { values } = parseArgs({
-  options: { quick: { type: 'boolean' }, only: { type: 'string' }, rounds: { type: 'string' }, figures: { type: 'string' } },
+  options: {
+    quick: { type: 'boolean' },
+    only: { type: 'string' },
+    rounds: { type: 'string' },
+    figures: { type: 'string' },
+    minutes: { type: 'string', default: '25' },
+  },
 });
 const plan = values.quick ? QUICK : FULL;
 const groups = GROUPS.filter((group) => values.figures?.split(',').includes(group) ?? true);
@@ -45,35 +70,74 @@ const { port } = await new Promise<AddressInfo>((resolve) =>
   origin.once('message', (message) => resolve(message as AddressInfo)),
 );
 
-const running: { result: Result; path: Path }[] = [];
+const startedAt = performance.now();
+let running: { result: Result; path: Path }[] = [];
 const results: Result[] = [];
 try {
-  for (const driver of chosen) {
-    const unavailable = await driver.unavailable();
-    const result: Result = { name: driver.name, version: '', rounds: [], ...(unavailable === undefined ? {} : { unavailable }) };
-    results.push(result);
-    if (unavailable !== undefined) continue;
-    console.error(`starting ${driver.name}`);
-    const path = await driver.start(port);
-    result.version = path.version;
-    running.push({ result, path });
-  }
+  for (const driver of chosen) await start(driver);
   // What a compiler does once belongs to no round.
-  for (const { path } of values.quick ? [] : running) await measure(path, { ...QUICK, groups });
-  for (let round = 1; round <= sizes.rounds; round += 1) {
-    for (const { result, path } of running) {
-      console.error(`round ${round} of ${sizes.rounds}: ${result.name}`);
-      result.rounds.push(await measure(path, sizes));
+  if (!values.quick) await round('warm-up', { ...QUICK, groups }, () => {});
+  for (let count = 1, longest = 0; count <= sizes.rounds; count += 1) {
+    const at = performance.now();
+    if (count > 1 && at - startedAt + longest > Number(values.minutes) * 60_000) {
+      console.error(`no time for round ${count}`);
+      break;
     }
+    await round(`round ${count} of ${sizes.rounds}`, sizes, (result, figures) => result.rounds.push(figures));
+    longest = Math.max(longest, performance.now() - at);
   }
 } finally {
-  for (const { path } of running) await path.stop();
+  for (const { path } of running) await stop(path);
   origin.disconnect();
 }
-const run: Run = { at: new Date().toISOString(), machine: machine(), rounds: sizes.rounds, bytes: sizes.bytes, results };
+const rounds = Math.max(...results.map((result) => result.rounds.length));
+const run: Run = { at: new Date().toISOString(), machine: machine(), rounds, bytes: sizes.bytes, results };
 if (!values.quick)
   await save(run, new URL('../../bench/', import.meta.url), values.only === undefined && values.figures === undefined);
 console.log(`${markdown(run)}\n${short(run)}`);
+process.exit(0); // visitors of an alternative that hung may still wait
+
+async function start(driver: Driver): Promise<void> {
+  const unavailable = await driver.unavailable();
+  const result: Result = { name: driver.name, version: '', rounds: [], ...(unavailable === undefined ? {} : { unavailable }) };
+  results.push(result);
+  if (unavailable !== undefined) return;
+  console.error(`starting ${driver.name}`);
+  try {
+    const path = await within(START_MS, driver.start(port));
+    result.version = path.version;
+    running.push({ result, path });
+  } catch (error) {
+    result.unavailable = `did not start: ${(error as Error).message}`;
+    console.error(`${driver.name} ${result.unavailable}`);
+  }
+}
+
+async function round(what: string, size: Sizes, keep: (result: Result, figures: Figures) => void): Promise<void> {
+  for (const one of [...running]) {
+    console.error(`${what}: ${one.result.name}`);
+    try {
+      keep(one.result, await within(MEASURE_MS, measure(one.path, size)));
+    } catch (error) {
+      one.result.failed = `${what}: ${(error as Error).message}`;
+      console.error(`${one.result.name} failed in ${one.result.failed}`);
+      running = running.filter((other) => other !== one);
+      await stop(one.path);
+    }
+  }
+}
+
+async function stop(path: Path): Promise<void> {
+  await within(STOP_MS, path.stop()).catch((error: Error) => console.error(`stop: ${error.message}`));
+}
+
+/** The value of a promise that settles in time; what it belongs to is left to itself otherwise. */
+async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+  promise.catch(() => {}); // it may fail after its time as well
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`took longer than ${ms / 1000} s`)), ms);
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
 
 function choose(only: string | undefined): readonly Driver[] {
   if (only === undefined) return DRIVERS;

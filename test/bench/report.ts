@@ -9,6 +9,8 @@ export interface Result {
   version: string;
   /** Why it did not run; then there are no rounds. */
   unavailable?: string;
+  /** Why it was left out of later rounds. */
+  failed?: string;
   rounds: Figures[];
 }
 
@@ -55,7 +57,12 @@ const SHORT: readonly [string, ...string[]][] = [
 ];
 
 const versions = (run: Run): string =>
-  run.results.map(({ name, version, unavailable }) => `${name}: ${unavailable ?? version}`).join('; ');
+  run.results
+    .map(
+      ({ name, version, unavailable, failed }) =>
+        `${name}: ${unavailable ?? version}${failed === undefined ? '' : ` (failed in ${failed})`}`,
+    )
+    .join('; ');
 
 /** The table of the docs: a row for each alternative. */
 export function short(run: Run): string {
