@@ -1,0 +1,151 @@
+/*
+ * culvert-agent: a device's end of Culvert as one process and one loop. What is shared by the files of this folder.
+ */
+#ifndef AGENT_AGENT_H
+#define AGENT_AGENT_H
+
+#include "options.h"
+#include "stream.h"
+
+/* One read of a transfer, each way. */
+#define BUFFER 16384
+/* Local targets that do not answer within this are `local_timeout`; below the 10 s of the dial. */
+#define LOCAL_MS 5000
+/* Running transfers may finish this long after a stop. */
+#define STOP_MS 10000
+
+/* One control connection: two of them live while the device moves from one to the other. */
+typedef struct link_control {
+  stream stream;
+  cv_control control;
+  int used;
+  int told;     /* it has become ready, and that was told */
+  uint32_t generation;
+  uint32_t server;
+  char token[513];
+  uint8_t scratch[CV_MESSAGE_MAX];
+  uint8_t out[4096];
+  uint8_t in[4096];
+  size_t in_from;
+  size_t in_to;
+  char request[4096];
+  char why[320]; /* of its end, for people */
+} link_control;
+
+typedef enum slot_state {
+  SLOT_FREE,
+  SLOT_LOCAL,   /* connecting to the local target: of a dial, or of an assigned warm transfer */
+  SLOT_REFUSE,  /* the refusal waits for room on the control connection */
+  SLOT_OPENING, /* connecting the transfer: the local target is there, unless it is a warm one or a canary */
+  SLOT_RUNNING, /* the WebSocket is open */
+  SLOT_CLOSING  /* no visitor any more; the connection is still closing */
+} slot_state;
+
+/* One transfer, with all memory it will ever need but that of TLS. */
+typedef struct slot {
+  slot_state state;
+  int warm;
+  int canary;
+  int has_visitor;
+  int up_eof;
+  int again;      /* something is left to do without waiting for a socket */
+  size_t watched; /* how many of the polled sockets are its own, from `watched_at` on */
+  size_t watched_at;
+  uint16_t port;
+  uint32_t generation; /* of the control connection that dialled */
+  uint32_t server;
+  cv_code refusal;
+  cv_ms since;
+  stream local;
+  stream remote;
+  cv_transfer transfer;
+  uint8_t *down; /* bytes for the local target, inside `in` */
+  size_t down_length;
+  size_t in_from;
+  size_t in_to;
+  char id[CV_ID_MAX + 1];
+  char path[CV_PATH_MAX + 1];
+  char token[513];
+  uint8_t scratch[CV_MESSAGE_MAX];
+  uint8_t in[BUFFER];
+  uint8_t up[BUFFER];
+} slot;
+
+typedef struct endpoint {
+  char url[513];
+  char host[256];
+  uint16_t public_port;
+} endpoint;
+
+typedef struct agent {
+  const options *options;
+  char boot[23];
+  link_control controls[2];
+  int current; /* index of the one that is ready; -1: none */
+  int pending; /* index of the one that is connecting; -1: none */
+  uint32_t generations;
+  cv_backoff backoff;
+  cv_ms next_attempt; /* when to connect next; meaningful while `waiting` */
+  int waiting;
+  int stopping;
+  cv_ms stop_at;
+  cv_ms stop_asked_at;
+  endpoint endpoints[MAPPINGS];
+  cv_code ending_code;
+  slot *slots;
+  size_t slot_count;
+  os_pollfd *fds;
+  int busy; /* something is left to do at once */
+  cv_ms ticked; /* when the deadlines of all were last looked at */
+  /* Warm transfers (warm.c). */
+  char listener[64];
+  cv_ms warm_at; /* when to look whether some are missing; 0: no need */
+  cv_ms warm_not_before;
+  cv_backoff warm_backoff;
+  int warm_first; /* one is asked for alone, before the others */
+} agent;
+
+/* agent.c: the life of the agent. Returns the exit code. */
+int agent_run(agent *a);
+/* The control connection of a generation, if it lives and can be told something. */
+link_control *control_of(agent *a, uint32_t generation);
+
+/* control.c */
+void control_open(agent *a, int index, cv_ms now);
+/* Moves bytes; returns 1 when it is over, and `why` says how. */
+int control_pump(agent *a, link_control *c, cv_ms now);
+short control_events(const link_control *c);
+void control_release(link_control *c);
+void on_dial(agent *a, link_control *c, cv_ms now); /* slots.c */
+void on_control_ready(agent *a, link_control *c, cv_ms now); /* agent.c */
+void on_wind_down(agent *a, link_control *c, uint32_t reconnect_ms, cv_ms now);
+
+/* slots.c, transfer.c */
+slot *slot_take(agent *a, cv_ms now);
+void slot_free(slot *t);
+size_t slots_with_visitor(const agent *a);
+void slot_open_remote(agent *a, slot *t, cv_ms now);
+void slot_pump(agent *a, slot *t, cv_ms now);
+void slots_abort(agent *a, cv_ms now);
+const mapping *mapping_of(const agent *a, uint16_t port);
+void transfer_pump(agent *a, slot *t, cv_ms now);
+
+/* warm.c */
+void warm_visited(agent *a, cv_ms now);
+void warm_dialled(agent *a, const char *path, cv_ms now);
+void warm_replenish(agent *a, cv_ms now);
+void warm_refused(agent *a, slot *t, cv_ms now);
+void warm_granted(agent *a, cv_ms now);
+int warm_give_up_one(agent *a, cv_ms now);
+size_t warm_waiting(const agent *a);
+
+/* printer.c */
+void tell_connecting(const agent *a, const server_url *server);
+void tell_endpoint(const agent *a, size_t index);
+void tell_ready(const agent *a, const link_control *c, const cv_message *ready);
+void tell_refused(const agent *a, cv_code code, const char *message, int status, uint32_t retry_ms);
+void tell_disconnected(const agent *a, cv_code code, const char *message, uint32_t retry_ms);
+void tell_transfer(const agent *a, const char *id, uint16_t port, const char *outcome, uint64_t to_device, uint64_t to_visitor);
+void tell_stopped(const agent *a);
+
+#endif

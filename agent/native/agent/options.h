@@ -1,0 +1,42 @@
+/*
+ * What the command line, the configuration file and the environment say.
+ */
+#ifndef AGENT_OPTIONS_H
+#define AGENT_OPTIONS_H
+
+#include "url.h"
+
+#define SERVERS 8
+#define MAPPINGS 32
+
+typedef struct options {
+  server_url servers[SERVERS];
+  uint32_t server_count;
+  const char *name;
+  const char *token_file; /* NULL: the token is that of CULVERT_TOKEN */
+  mapping mappings[MAPPINGS];
+  size_t mapping_count;
+  const char *ca_file;
+  const char *pin;
+  const char *proxy_text;
+  proxy_url proxy;
+  int use_proxy[SERVERS];
+  proxy_url proxies[SERVERS];
+  uint32_t warm;
+  uint32_t transfers;
+  int json;
+  int service;
+} options;
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+/*
+ * Reads them. -1: the program may start; else an exit code: everything that was wrong, or --help and --version, has been
+ * printed.
+ */
+int options_read(options *out, int argc, char **argv);
+
+/* The token as it is now; 0, or -1 with what is wrong in `why`. */
+int token_read(const options *o, char token[513], char *why, size_t size);
+
+#endif

@@ -1,0 +1,213 @@
+/* All transfers of the agent: dials, the cap, and the connections that they need. Memory was taken at start. */
+#include <string.h>
+
+#include "agent.h"
+
+const mapping *mapping_of(const agent *a, uint16_t port) {
+  size_t i;
+  for (i = 0; i < a->options->mapping_count; i++) {
+    if (a->options->mappings[i].port.port == port) return &a->options->mappings[i];
+  }
+  return NULL;
+}
+
+size_t slots_with_visitor(const agent *a) {
+  size_t count = 0;
+  size_t i;
+  for (i = 0; i < a->slot_count; i++) count += a->slots[i].state != SLOT_FREE && a->slots[i].has_visitor != 0;
+  return count;
+}
+
+void slot_free(slot *t) {
+  stream_reset(&t->local);
+  stream_close(&t->remote);
+  t->state = SLOT_FREE;
+  t->has_visitor = 0;
+}
+
+/* A free one; else the one that has been closing the longest, whose visitor is over. NULL: all have visitors. */
+slot *slot_take(agent *a, cv_ms now) {
+  slot *taken = NULL;
+  size_t i;
+  for (i = 0; i < a->slot_count; i++) {
+    slot *t = &a->slots[i];
+    if (t->state == SLOT_FREE) {
+      taken = t;
+      break;
+    }
+    if (t->state == SLOT_CLOSING && (taken == NULL || t->since < taken->since)) taken = t;
+  }
+  if (taken == NULL) return NULL;
+  if (taken->state != SLOT_FREE) slot_free(taken);
+  taken->warm = taken->canary = taken->has_visitor = taken->up_eof = 0;
+  taken->watched = 0;
+  taken->again = 1;
+  taken->down_length = taken->in_from = taken->in_to = 0;
+  taken->since = now;
+  stream_init(&taken->local);
+  stream_init(&taken->remote);
+  return taken;
+}
+
+static int is_running(const agent *a, cv_text id) {
+  size_t i;
+  for (i = 0; i < a->slot_count; i++) {
+    const slot *t = &a->slots[i];
+    if (t->state != SLOT_FREE && t->has_visitor && strlen(t->id) == id.length && memcmp(t->id, id.at, id.length) == 0) return 1;
+  }
+  return 0;
+}
+
+void slot_open_remote(agent *a, slot *t, cv_ms now) {
+  const server_url *server = &a->options->servers[t->server];
+  t->state = SLOT_OPENING;
+  t->since = now;
+  stream_open(&t->remote, server->host, server->port, a->options->use_proxy[t->server] ? &a->options->proxies[t->server] : NULL,
+              server->secure, now, CV_HANDSHAKE_MS);
+}
+
+void on_dial(agent *a, link_control *c, cv_ms now) {
+  static const char prefix[] = "/v1/transfer/";
+  const cv_message *dial = &c->control.message;
+  const mapping *m = mapping_of(a, dial->port);
+  slot *t;
+  if (is_running(a, dial->id)) return; /* asked twice, by both connections of a move for instance */
+  if (dial->path.length < sizeof prefix || memcmp(dial->path.at, prefix, sizeof prefix - 1) != 0) return;
+  if (m == NULL && !dial->canary) {
+    cv_control_refuse(&c->control, dial->id, CV_NOT_ALLOWED);
+    return;
+  }
+  if (a->stopping || slots_with_visitor(a) >= a->options->transfers) {
+    cv_control_refuse(&c->control, dial->id, CV_BUSY);
+    return;
+  }
+  if (slots_with_visitor(a) + warm_waiting(a) >= a->options->transfers) warm_give_up_one(a, now);
+  t = slot_take(a, now);
+  if (t == NULL) {
+    cv_control_refuse(&c->control, dial->id, CV_BUSY);
+    return;
+  }
+  memcpy(t->id, dial->id.at, dial->id.length + 1);
+  memcpy(t->path, dial->path.at, dial->path.length + 1);
+  strcpy(t->token, c->token);
+  t->generation = c->generation;
+  t->server = c->server;
+  t->port = dial->port;
+  t->canary = dial->canary;
+  t->has_visitor = 1;
+  if (t->canary) {
+    slot_open_remote(a, t, now);
+    return;
+  }
+  t->state = SLOT_LOCAL;
+  stream_open(&t->local, m->host, m->target, NULL, 0, now, LOCAL_MS);
+  warm_dialled(a, t->path, now);
+}
+
+static cv_code code_of(const stream *local) {
+  return local->failure == OS_TIMEOUT ? CV_LOCAL_TIMEOUT : CV_LOCAL_REFUSED;
+}
+
+/* The local target is there, or is not. */
+static void pump_local(agent *a, slot *t, cv_ms now) {
+  stream_step(&t->local, now);
+  if (t->local.state == STREAM_OPEN) {
+    if (t->warm) {
+      t->state = SLOT_RUNNING;
+      cv_transfer_accept(&t->transfer, now);
+    } else {
+      slot_open_remote(a, t, now);
+    }
+  } else if (t->local.state == STREAM_FAILED) {
+    t->refusal = code_of(&t->local);
+    stream_reset(&t->local);
+    if (t->warm) {
+      t->state = SLOT_RUNNING;
+      t->has_visitor = 0;
+      cv_transfer_refuse(&t->transfer, t->refusal, now);
+      tell_transfer(a, t->id, t->port, cv_code_word(t->refusal), 0, 0);
+    } else {
+      t->state = SLOT_REFUSE;
+    }
+  }
+}
+
+static void pump_refusal(agent *a, slot *t, cv_ms now) {
+  link_control *c = control_of(a, t->generation);
+  cv_text id = {t->id, strlen(t->id)};
+  if (c != NULL && cv_control_refuse(&c->control, id, t->refusal) == CV_ESPACE && now - t->since < CV_HANDSHAKE_MS) return;
+  a->busy = 1; /* the control connection has something to send */
+  tell_transfer(a, t->id, t->port, cv_code_word(t->refusal), 0, 0);
+  slot_free(t);
+  warm_visited(a, now);
+}
+
+static void start_transfer(agent *a, slot *t, cv_ms now) {
+  cv_link_config config;
+  link_control *c = control_of(a, t->generation);
+  int failed;
+  memset(&config, 0, sizeof config);
+  config.random.fill = os_random;
+  config.encrypted = t->remote.secure;
+  config.scratch = t->scratch;
+  config.scratch_size = sizeof t->scratch;
+  failed = cv_transfer_start(&t->transfer, &config, t->warm, c == NULL ? 30000 : c->control.heartbeat_ms,
+                             a->options->servers[t->server].authority, t->path, t->token, (char *)t->up, sizeof t->up, now);
+  t->state = SLOT_RUNNING;
+  if (failed != CV_OK) {
+    if (t->has_visitor && !t->canary) tell_transfer(a, t->id, t->port, "internal", 0, 0);
+    slot_free(t);
+  }
+}
+
+static void pump_opening(agent *a, slot *t, cv_ms now) {
+  stream_step(&t->remote, now);
+  if (t->remote.state == STREAM_OPEN) {
+    start_transfer(a, t, now);
+    if (t->state == SLOT_RUNNING) transfer_pump(a, t, now);
+  } else if (t->remote.state == STREAM_FAILED) {
+    if (t->warm) {
+      warm_refused(a, t, now);
+    } else if (!t->canary) {
+      tell_transfer(a, t->id, t->port, "peer_reset", 0, 0);
+    }
+    slot_free(t);
+  }
+}
+
+void slot_pump(agent *a, slot *t, cv_ms now) {
+  switch (t->state) {
+    case SLOT_FREE:
+      break;
+    case SLOT_LOCAL:
+      pump_local(a, t, now);
+      if (t->warm) transfer_pump(a, t, now);
+      break;
+    case SLOT_REFUSE:
+      pump_refusal(a, t, now);
+      break;
+    case SLOT_OPENING:
+      pump_opening(a, t, now);
+      break;
+    case SLOT_RUNNING:
+    case SLOT_CLOSING:
+      transfer_pump(a, t, now);
+      break;
+  }
+}
+
+/* The agent stops without waiting: running transfers are reset. */
+void slots_abort(agent *a, cv_ms now) {
+  size_t i;
+  for (i = 0; i < a->slot_count; i++) {
+    slot *t = &a->slots[i];
+    if (t->state == SLOT_FREE) continue;
+    if (t->state == SLOT_RUNNING || (t->state == SLOT_LOCAL && t->warm)) {
+      cv_transfer_cut(&t->transfer, CV_WIND_DOWN, now);
+      transfer_pump(a, t, now);
+    } else if (t->has_visitor && t->state != SLOT_CLOSING) {
+      tell_transfer(a, t->id, t->port, cv_code_word(CV_WIND_DOWN), 0, 0);
+    }
+    if (t->state != SLOT_FREE) slot_free(t);
+  }
+}
