@@ -85,6 +85,10 @@ export class Agent extends EventEmitter<AgentEvents> {
       this.#tell(ended, next.waitMs);
       const leaving = ended.ending.kind === 'wind_down' ? this.#control : undefined;
       const lost = await this.#pause(next.waitMs, leaving);
+      const { ending } = ended;
+      if (lost === undefined && leaving !== undefined && ending.kind === 'wind_down') {
+        await leaving.quiet(ending.reconnectMs - next.waitMs); // inline transfers end with it
+      }
       if (lost === undefined) continue;
       next = nextAttempt(next.state, lost.ending, servers.length, Math.random(), backoff); // it did not stay until our slot
       this.#tell(lost, next.waitMs);

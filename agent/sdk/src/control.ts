@@ -8,18 +8,31 @@ import {
   isErrorCode,
   type RefusedCode,
 } from '@culvert/contracts';
-import { type ControlEnding, ControlSocket, connectWebSocket, type Swept, sweep, type UpgradedSocket } from '@culvert/relay';
+import {
+  type ControlEnding,
+  ControlSocket,
+  connectWebSocket,
+  InlineMux,
+  type InlineStream,
+  type Swept,
+  sweep,
+  type UpgradedSocket,
+} from '@culvert/relay';
 import {
   type ByeMessage,
   type DialMessage,
   decodeMessage,
   type EndpointMessage,
   encodeMessage,
+  INLINE_MESSAGE_MAX,
   type ReadyMessage,
 } from '@culvert/wire';
 import { targetOf } from './address.ts';
 import type { AgentEndpoint, ReadyEvent } from './events.ts';
 import { isToken, type Settings } from './options.ts';
+
+/** A channel whose CLOSE is on its way is free soon. */
+const INLINE_WAIT_MS = 3_000;
 
 export interface ControlHandlers {
   onEndpoint(endpoint: AgentEndpoint): void;
@@ -57,6 +70,7 @@ export async function openControl(
     ports: formatPortList([...settings.mappings.values()]),
     max_frame: String(settings.maxFrame),
     transfers: String(settings.transfers),
+    ...(settings.inline === 0 ? {} : { inline: String(settings.inline) }),
     ...(settings.warm === 0 ? {} : { warm: String(settings.warm) }),
     boot,
   });
@@ -103,6 +117,7 @@ export class Control implements Swept {
   readonly #windDown = Promise.withResolvers<number>();
   readonly #closed = Promise.withResolvers<ControlLoss>();
   #ready: ReadyMessage | undefined;
+  #inline: InlineMux | undefined;
   #bye: ByeMessage | undefined;
 
   constructor(
@@ -146,6 +161,33 @@ export class Control implements Swept {
     const url = new URL(text);
     const secure = url.protocol === 'wss:';
     return secure || (url.protocol === 'ws:' && !this.#encrypted) ? { url, key } : undefined;
+  }
+
+  /** Inline transfers were granted here. */
+  get hasInline(): boolean {
+    return this.#inline !== undefined;
+  }
+
+  /** Answers a dial by an inline transfer; undefined when none was granted, or no channel is free within INLINE_WAIT_MS. */
+  async openInline(path: string): Promise<InlineStream | undefined> {
+    const mux = this.#inline;
+    const end = performance.now() + INLINE_WAIT_MS;
+    let channel = mux?.free;
+    while (channel === undefined) {
+      // another dial may have been quicker
+      if (mux === undefined || !(await mux.until(() => mux.free !== undefined, end - performance.now()))) return undefined;
+      channel = mux.free;
+    }
+    if (mux === undefined) return undefined;
+    const credit = this.#settings.limits.INLINE_WINDOW_BYTES;
+    const stream = mux.open(channel, credit);
+    this.#socket.sendText(encodeMessage({ type: 'open', channel, path, credit }));
+    return stream;
+  }
+
+  /** Waits until no inline transfer is open, at most `ms`: they end with this connection. */
+  async quiet(ms: number): Promise<void> {
+    await this.#inline?.until(() => this.#inline?.size === 0, ms);
   }
 
   /** Tells the server that a dial cannot be answered. */
@@ -233,12 +275,27 @@ export class Control implements Swept {
   #onReady(message: ReadyMessage): void {
     if (this.#ready !== undefined) return;
     this.#ready = message;
+    if ((message.inline ?? 0) > 0) this.#takeInline(message.inline ?? 0);
     this.since = performance.now();
     sweep.add(this, message.heartbeat_ms * DEAD_AFTER_HEARTBEATS);
     this.#greeted.resolve();
   }
 
+  #takeInline(granted: number): void {
+    const { INLINE_WINDOW_BYTES: windowBytes, WRITE_MS: writeMs } = this.#settings.limits;
+    const count = Math.min(granted, this.#settings.inline);
+    if (count === 0) return; // nobody asked for it
+    const onFault = (error: CulvertError): void => this.#socket.close(error.code, error.message);
+    const mux = new InlineMux({
+      ...{ role: 'device', count, windowBytes, writeMs, maxFrame: INLINE_MESSAGE_MAX },
+      ...{ link: this.#socket, onFault },
+    });
+    this.#inline = mux;
+    this.#socket.takeBinary(INLINE_MESSAGE_MAX, (message) => mux.receive(message));
+  }
+
   #onGone(ending: ControlEnding): void {
+    this.#inline?.end();
     sweep.delete(this);
     const loss = lossOf(ending, this.#bye);
     this.#settings.log({ event: 'control.closed', server: this.server.origin, epoch: this.#ready?.epoch, ...loss });

@@ -29,9 +29,14 @@ export interface AgentOptions {
   ca?: string;
   /** Keys of which the server must have one, besides a verified certificate: `sha256/<base64 of the digest of its SPKI>`. Default: any. */
   pins?: string[];
-  /** Most warm transfers to keep waiting, as visitors need them and the server grants them: they are served without a dial. 0 to 64, default 16. */
+  /** Most warm transfers to keep waiting, as visitors need them and the server grants them: they are served without a dial. 0 to 64, default 16, or 0 with `inline`. */
   warm?: number;
-  /** Most transfers at once, waiting warm ones included; dials beyond are refused as `busy`. 1 to 10,000, default 256. */
+  /**
+   * Inline transfers to ask for, 0 to 64: so many visitors are served on the control connection itself, for devices that can afford one
+   * connection only. Default 0: each visitor has a connection of its own.
+   */
+  inline?: number;
+  /** Most transfers at once, waiting warm ones included; dials beyond are refused as `busy`. 1 to 10,000, default 256, or as many as `inline`. */
   transfers?: number;
   /** Largest binary message to receive, in bytes: 125 to 1 MiB, default 256 KiB: one read of the relay is one message. */
   maxFrame?: number;
@@ -53,6 +58,7 @@ export interface Settings {
   ca: string | undefined;
   pins: readonly string[] | undefined;
   warm: number;
+  inline: number;
   transfers: number;
   maxFrame: number;
   limits: Limits;
@@ -68,7 +74,7 @@ export interface Settings {
 export function settingsOf(options: AgentOptions): Settings {
   const faults = faultsOfOptions(options);
   if (faults.length > 0) throw new CulvertError('bad_request', faults.join('; '));
-  const { token } = options;
+  const { token, inline = 0 } = options;
   return {
     servers: options.servers.map((server) => new URL(server)),
     name: options.name,
@@ -78,8 +84,9 @@ export function settingsOf(options: AgentOptions): Settings {
     proxy: options.proxy,
     ca: options.ca,
     pins: options.pins,
-    warm: options.warm ?? WARM_DEFAULT,
-    transfers: options.transfers ?? DEFAULT_LIMITS.TRANSFERS_PER_DEVICE,
+    inline,
+    warm: options.warm ?? (inline > 0 ? 0 : WARM_DEFAULT),
+    transfers: options.transfers ?? (inline > 0 ? inline : DEFAULT_LIMITS.TRANSFERS_PER_DEVICE),
     maxFrame: options.maxFrame ?? DEFAULT_LIMITS.TRANSFER_BUFFER_BYTES,
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     backoff: { ...BACKOFF, ...options.backoff },
@@ -115,6 +122,7 @@ export function faultsOfOptions(options: AgentOptions): string[] {
     faults.push(`${name} is ${value}; expected a whole number from ${min} to ${max}`);
   };
   whole('warm', options.warm, 0, LIMITS.WARM_PER_DEVICE.max);
+  whole('inline', options.inline, 0, LIMITS.INLINE_PER_DEVICE.max);
   whole('transfers', options.transfers, 1, LIMITS.TRANSFERS_PER_DEVICE.max);
   whole('maxFrame', options.maxFrame, LIMITS.MAX_FRAME_BYTES.min, LIMITS.MAX_FRAME_BYTES.max);
   for (const [name, value] of Object.entries(options.limits ?? {})) {

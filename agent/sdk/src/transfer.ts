@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { CulvertError, type RefusedCode, TRANSFER_PATH, type VisitorOutcome } from '@culvert/contracts';
-import { connectLocal, outcomeOf, Transfer, type WarmDevice } from '@culvert/relay';
+import { connectLocal, outcomeOf, spliceInline, Transfer, type WarmDevice } from '@culvert/relay';
 import type { AssignMessage, DialMessage } from '@culvert/wire';
 import type { Control } from './control.ts';
 import type { TransferEvent } from './events.ts';
@@ -45,6 +45,12 @@ export async function serveTransfer(
     const code = refusalOf(err);
     control.refuse(dial.id, code);
     return over(code);
+  }
+  const inline = control.hasInline ? await control.openInline(dial.path) : undefined;
+  if (inline !== undefined) {
+    const { outcome, ...bytes } = await spliceInline(inline, local, { limits: settings.limits, signal });
+    Object.assign(totals, bytes);
+    return over(outcome);
   }
   const { promise: gone, resolve: onGone } = Promise.withResolvers<void>();
   let transfer: Transfer;

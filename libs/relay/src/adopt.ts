@@ -1,5 +1,6 @@
 import net from 'node:net';
 import { CulvertError } from '@culvert/contracts';
+import { InlineStream } from './inline-stream.ts';
 
 /** The parts of Node's stream handles that the relay uses. They are not documented; `adopt` checks that they are there. */
 interface Handle {
@@ -70,6 +71,7 @@ export function drain(socket: net.Socket): Buffer {
  * `writableLength` does not show. Over TLS it moves in steps of up to 160 KiB.
  */
 export function bytesTaken(socket: net.Socket): number {
+  if (socket instanceof InlineStream) return socket.bytesTaken;
   const handle = (socket as unknown as Internals)._handle;
   return (handle?.bytesWritten ?? 0) - (handle?.writeQueueSize ?? 0);
 }

@@ -42,6 +42,7 @@ export class ControlSocket implements Swept {
   readonly #writer: FrameWriter;
   readonly #watch: FlushWatch;
   #phase: 'open' | 'closing' | 'gone' = 'open';
+  #onBinary: (message: Buffer) => void = () => {};
   #closeBy = Number.POSITIVE_INFINITY;
   #ending: ControlEnding = { close: CLOSE_BROKEN, reason: '', code: undefined };
   #inboundAt = performance.now();
@@ -57,6 +58,7 @@ export class ControlSocket implements Swept {
       {
         onData: () => this.close('protocol_error', BINARY),
         onEnd: () => this.close('protocol_error', BINARY),
+        onBinary: (message) => this.#onBinaryMessage(message),
         onText: (text) => {
           if (this.#phase === 'open') this.#options.onText(text);
         },
@@ -83,6 +85,25 @@ export class ControlSocket implements Swept {
   /** When the last bytes came, in milliseconds of `performance.now()`. */
   get lastInboundAt(): number {
     return this.#inboundAt;
+  }
+
+  /**
+   * Inline transfers were granted: from here on binary messages of at most `most` bytes are handed on. A CulvertError thrown by the
+   * callback ends the connection with its code.
+   */
+  takeBinary(most: number, onBinary: (message: Buffer) => void): void {
+    this.#parser.whole = most;
+    this.#onBinary = onBinary;
+  }
+
+  /** Bytes that the kernel has not taken yet. */
+  get unsent(): number {
+    return this.#socket.writableLength;
+  }
+
+  /** Sends one binary message; left out once it closes. */
+  sendBinary(payload: Buffer, flushed: () => void): void {
+    if (this.#phase === 'open') this.#writer.binary(payload, flushed);
   }
 
   /** Sends one message; left out once it closes. A peer that does not read is cut off past CONTROL_BUFFER_BYTES. */
@@ -125,6 +146,10 @@ export class ControlSocket implements Swept {
       this.#fail(error.code, error.message);
     }
   };
+
+  #onBinaryMessage(message: Buffer): void {
+    if (this.#phase === 'open') this.#onBinary(message); // what it throws ends up in #onData
+  }
 
   #onClose(close: number, reason: string): void {
     if (this.#phase === 'open') {

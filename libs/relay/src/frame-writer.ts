@@ -78,6 +78,11 @@ export class FrameWriter {
     this.#socket.uncork();
   }
 
+  /** One binary message in one frame; the payload is copied. */
+  binary(payload: Buffer, flushed: () => void): void {
+    if (this.#socket.writable) this.#socket.write(encodeFrame(OPCODE.binary, payload, this.#mask()), flushed);
+  }
+
   /** END of our direction. */
   end(): void {
     this.#write(encodeEnd(this.#mask()));

@@ -10,6 +10,8 @@ export interface FrameHandler {
   /** END: an empty binary message in one frame. */
   onEnd(): void;
   onText(text: string): void;
+  /** A binary message, when `whole` asks for it in one piece; `onData` and `onEnd` are not called then. */
+  onBinary?(message: Buffer): void;
   onPing(payload: Buffer): void;
   onPong(payload: Buffer): void;
   /** The peer's close frame; 1005 when it gave no code. Everything after it is ignored. */
@@ -38,6 +40,8 @@ export class FrameParser {
    * that come before it are still handled. For readers that have no place for data yet.
    */
   hold = false;
+  /** Above 0: binary messages are given whole to `onBinary`, must not be fragmented, and have at most so many bytes. */
+  whole = 0;
   /** Frames whose header was read, of any kind: the sign of life for deadlines. */
   frames = 0;
 
@@ -59,6 +63,8 @@ export class FrameParser {
   /** Within a fragmented binary message. */
   #fragmented = false;
   #small = Buffer.alloc(0);
+  /** The payload of this frame is handed on as it comes. */
+  #streamed = false;
 
   constructor(options: FrameParserOptions, handler: FrameHandler) {
     this.#handler = handler;
@@ -91,7 +97,7 @@ export class FrameParser {
         if (this.#got < this.#need) return at;
         this.#openFrame();
       }
-      const binary = this.#opcode === OPCODE.binary || this.#opcode === OPCODE.continuation;
+      const binary = this.#streamed;
       if (binary && this.hold && (this.#left > 0 || this.#isEnd())) return at;
       const count = Math.min(this.#left, to - at);
       if (count > 0) {
@@ -138,6 +144,7 @@ export class FrameParser {
         break;
       case OPCODE.binary:
         if (this.#fragmented) this.#fail('protocol_error', 'a binary message inside a fragmented binary message');
+        if (this.whole > 0 && !this.#fin) this.#fail('protocol_error', 'a binary message is fragmented; expected one frame');
         break;
       case OPCODE.close:
       case OPCODE.ping:
@@ -159,11 +166,11 @@ export class FrameParser {
       this.#fail('too_large', `a text message has ${length} bytes; expected at most ${this.#maxText}`);
     }
     const binary = this.#opcode === OPCODE.binary || this.#opcode === OPCODE.continuation;
-    if (binary && length > this.#maxFrame) {
-      this.#fail('too_large', `a binary frame has ${length} bytes; expected at most ${this.#maxFrame}`);
-    }
+    const most = this.whole > 0 ? this.whole : this.#maxFrame;
+    if (binary && length > most) this.#fail('too_large', `a binary frame has ${length} bytes; expected at most ${most}`);
+    this.#streamed = binary && this.whole === 0;
     this.#length = this.#left = length;
-    if (!binary) this.#small = Buffer.allocUnsafe(length);
+    if (!this.#streamed) this.#small = Buffer.allocUnsafe(length);
     this.#phase = 'payload';
     this.frames++;
   }
@@ -196,6 +203,7 @@ export class FrameParser {
     this.#small = Buffer.alloc(0);
     if (this.#opcode === OPCODE.ping) this.#handler.onPing(payload);
     else if (this.#opcode === OPCODE.pong) this.#handler.onPong(payload);
+    else if (this.#opcode === OPCODE.binary) this.#handler.onBinary?.(payload);
     else if (this.#opcode === OPCODE.text) {
       if (!isUtf8(payload)) this.#fail('protocol_error', 'a text message is not UTF-8');
       this.#handler.onText(payload.toString('utf8'));

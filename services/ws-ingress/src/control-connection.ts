@@ -12,6 +12,7 @@ import type { Logger } from '@culvert/service-kit';
 import { type Decoded, decodeMessage, encodeMessage, type Message } from '@culvert/wire';
 import { type RawData, WebSocket } from 'ws';
 import type { HeartbeatWheel } from './heartbeats.ts';
+import { type InlineDeps, type InlineGrant, InlineTransfers } from './inline-transfers.ts';
 import type { IngressMetrics } from './metrics.ts';
 import type { PublicSide } from './public-side.ts';
 import type { Releases } from './releases.ts';
@@ -47,6 +48,7 @@ export interface ControlDeps {
   wheel: HeartbeatWheel;
   releases: Releases;
   metrics: IngressMetrics;
+  inline: InlineDeps;
   publicSide: PublicSide;
   /** The tenure is over here; called once, before the closing handshake. */
   onEnded(connection: ControlConnection): void;
@@ -74,14 +76,22 @@ export class ControlConnection {
   /** Dials that the device may still refuse: id → who asked, and until when. In order of time. */
   readonly #dials = new Map<string, { listener: string; until: number }>();
   readonly #probes = new Set<() => void>();
+  readonly #inline: InlineTransfers | undefined;
   #ended = false;
   #second = 0;
   #messages = 0;
 
-  constructor(ws: WebSocket, tenure: Tenure, deps: ControlDeps) {
+  constructor(ws: WebSocket, tenure: Tenure, deps: ControlDeps, inline?: InlineGrant) {
     this.#ws = ws;
     this.tenure = tenure;
     this.#deps = deps;
+    if (inline !== undefined) {
+      const device = { name: tenure.device, maxFrame: tenure.max_frame };
+      this.#inline = new InlineTransfers(ws, device, inline, deps.inline, {
+        refuse: (id) => this.#onRefused(id, 'busy'),
+        onFault: (error) => this.#fault(error.message),
+      });
+    }
     ws.on('message', (data, isBinary) => this.#onMessage(data, isBinary));
     ws.on('ping', () => this.#onFrame());
     ws.on('pong', () => this.#onFrame());
@@ -104,8 +114,9 @@ export class ControlConnection {
     const { epoch, endpoints, graceMs, resumed, remote, direct } = this.tenure;
     const { heartbeatMs, log, wheel } = this.#deps;
     this.sendEndpoints(endpoints);
+    const granted = this.#inline === undefined ? {} : { inline: this.#inline.count };
     const past = direct === undefined ? {} : { transfer_url: direct.url, transfer_key: direct.key };
-    this.#send({ type: 'ready', epoch, heartbeat_ms: heartbeatMs, grace_ms: graceMs, resumed, ...past });
+    this.#send({ type: 'ready', epoch, heartbeat_ms: heartbeatMs, grace_ms: graceMs, resumed, ...past, ...granted });
     if (this.#ended) return;
     wheel.add(this);
     log.info({ event: 'control.ready', device: this.device, epoch, remote, resumed });
@@ -180,6 +191,10 @@ export class ControlConnection {
   #onMessage(data: RawData, isBinary: boolean): void {
     this.#onFrame();
     if (this.#ended) return;
+    if (isBinary && this.#inline !== undefined) {
+      this.#obeyInline(() => this.#inline?.receive(data as Buffer)); // `ws` gives one buffer unless told otherwise
+      return;
+    }
     const second = Math.floor(this.heardAt / 1000);
     this.#messages = second === this.#second ? this.#messages + 1 : 1;
     this.#second = second;
@@ -193,8 +208,18 @@ export class ControlConnection {
     if (message.type === 'fault') this.#fault(message.fault);
     else if (message.type === 'refused') this.#onRefused(message.id, message.code);
     else if (message.type === 'bye') this.#end('bye', 'bye');
+    else if (message.type === 'open' && this.#inline !== undefined) this.#obeyInline(() => this.#inline?.open(message));
     // Types of later versions, and those that only we send, mean nothing to us.
     else this.#deps.log.debug({ event: 'control.ignored', device: this.device, type: message.type });
+  }
+
+  #obeyInline(obey: () => void): void {
+    try {
+      obey();
+    } catch (error) {
+      if (!(error instanceof CulvertError)) throw error;
+      this.#end('protocol_error', error.code, error.message);
+    }
   }
 
   #onRefused(id: string, code: RefusedCode): void {
@@ -246,6 +271,7 @@ export class ControlConnection {
     if (code !== undefined) this.#send({ type: 'bye', code, message: (message ?? ERRORS[code].meaning).slice(0, 256) });
     if (this.#ended) return; // the bye found no room and ended it
     this.#ended = true;
+    this.#inline?.end();
     const { device, epoch, control } = this.tenure;
     const { wheel, releases, log } = this.#deps;
     wheel.delete(this);

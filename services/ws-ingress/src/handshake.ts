@@ -8,6 +8,7 @@ import type { WebSocket, WebSocketServer } from 'ws';
 import type { Connections } from './connections.ts';
 import type { Tenure } from './control-connection.ts';
 import type { Gate } from './gate.ts';
+import type { InlineGrant } from './inline-transfers.ts';
 import type { IngressMetrics } from './metrics.ts';
 import type { Releases } from './releases.ts';
 import { remoteOf } from './remote.ts';
@@ -26,10 +27,12 @@ export interface HandshakeDeps {
   /** Whose word about addresses counts. */
   edges: BlockList;
   webSockets: WebSocketServer;
+  /** The same for devices with inline transfers: it takes longer messages. */
+  inlineWebSockets: WebSocketServer;
   windingDown(): boolean;
   /** This instance finds out what it has lost; it takes nobody until it has. */
   fenced(): boolean;
-  onGranted(ws: WebSocket, tenure: Tenure): void;
+  onGranted(ws: WebSocket, tenure: Tenure, inline: InlineGrant | undefined): void;
 }
 
 const RETRY_MS = 2_000;
@@ -63,10 +66,12 @@ export async function serveHandshake(handshake: Handshake, deps: HandshakeDeps):
     settled = connections.announce(asked.name);
     const tenure = await acquire(asked, remote, deps);
     gate.right(tenure.token_digest);
-    const ws = handshake.take() ? upgrade(handshake, asked.key, deps.webSockets) : undefined;
+    const count = Math.min(asked.inline, limits.INLINE_PER_DEVICE);
+    const webSockets = count > 0 ? deps.inlineWebSockets : deps.webSockets;
+    const ws = handshake.take() ? upgrade(handshake, asked.key, webSockets) : undefined;
     metrics.handshakes.inc({ outcome: ws === undefined ? 'gone' : 'ok' });
     if (ws === undefined) releases.add({ ...tenure, reason: 'connection_broken' });
-    else deps.onGranted(ws, tenure);
+    else deps.onGranted(ws, tenure, count > 0 ? { count, token: asked.token } : undefined);
   } catch (error) {
     const refusal = refusalOf(error);
     if (refusal.code === 'unauthorized' || refusal.code === 'forbidden') gate.wrong(remote);

@@ -1,7 +1,7 @@
 import { BlockList } from 'node:net';
 import { HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS, SUBPROTOCOL } from '@culvert/contracts';
 import { InstanceRegistration, type Reader, Reassertion, runService, serveHandshakes, setting } from '@culvert/service-kit';
-import { renderRefusal } from '@culvert/wire';
+import { INLINE_MESSAGE_MAX, renderRefusal } from '@culvert/wire';
 import { WebSocketServer } from 'ws';
 import { assertedOf } from './asserted.ts';
 import { serveCommands } from './commands.ts';
@@ -11,6 +11,8 @@ import { isEnrolment, serveEnrolment } from './enrolment.ts';
 import { Gate } from './gate.ts';
 import { serveHandshake } from './handshake.ts';
 import { HeartbeatWheel } from './heartbeats.ts';
+import type { InlineDeps } from './inline-transfers.ts';
+import { ListenerAddresses } from './listener-addresses.ts';
 import { endLost } from './lost.ts';
 import { createMetrics } from './metrics.ts';
 import { publicSideOf } from './public-side.ts';
@@ -66,14 +68,18 @@ await runService({
       handleProtocols: (): string => SUBPROTOCOL,
     };
     const webSockets = new WebSocketServer(webSocketOptions);
+    const inlineWebSockets = new WebSocketServer({ ...webSocketOptions, maxPayload: INLINE_MESSAGE_MAX });
+    const budget = { open: 0 };
     const metrics = createMetrics(health.registry, {
       connections: () => connections.size,
-      sockets: () => webSockets.clients.size,
+      sockets: () => webSockets.clients.size + inlineWebSockets.clients.size,
       handshakes: () => server.pending,
       releases: () => releases.size,
       acquires: () => turns.taken,
       waiting: () => turns.waiting,
+      inline: () => budget.open,
     });
+    const inline: InlineDeps = { limits, log, metrics, listeners: new ListenerAddresses(redis), budget };
     const scheme = config.CULVERT_PUBLIC_SCHEME === 'https' ? 'https' : 'http';
     const tcpHost = config.CULVERT_PUBLIC_HOST || config.CULVERT_DOMAIN;
     const control: ControlDeps = {
@@ -84,6 +90,7 @@ await runService({
       wheel,
       releases,
       metrics,
+      inline,
       publicSide: publicSideOf(scheme, config.CULVERT_PUBLIC_PORT, tcpHost),
       onEnded: (connection) => connections.delete(connection),
     };
@@ -100,11 +107,11 @@ await runService({
       onHandshake: (handshake) => {
         if (isEnrolment(handshake)) return void serveEnrolment(handshake, { bus, limits, log, metrics, gate, edges });
         return void serveHandshake(handshake, {
-          ...{ id, bus, limits, log, metrics, connections, releases, turns, webSockets, gate, edges },
+          ...{ id, bus, limits, log, metrics, connections, releases, turns, webSockets, inlineWebSockets, gate, edges },
           windingDown: () => windingDown,
           fenced: () => fenced(),
-          onGranted: (ws, tenure) => {
-            const connection = new ControlConnection(ws, tenure, control);
+          onGranted: (ws, tenure, granted) => {
+            const connection = new ControlConnection(ws, tenure, control, granted);
             connections.add(connection);
             connection.start();
           },

@@ -6,6 +6,7 @@ export interface IngressMetrics {
   enrolments: Counter<'outcome'>;
   dials: Counter<'outcome'>;
   heartbeatLosses: Counter;
+  inline: Counter<'outcome'>;
 }
 
 /** What is read when somebody asks. */
@@ -16,6 +17,7 @@ export interface IngressGauges {
   releases(): number;
   acquires(): number;
   waiting(): number;
+  inline(): number;
 }
 
 export function createMetrics(registry: Registry, gauges: IngressGauges): IngressMetrics {
@@ -36,7 +38,14 @@ export function createMetrics(registry: Registry, gauges: IngressGauges): Ingres
   gauge('culvert_releases_waiting', 'Ended tenures that the lease-manager has not heard of yet', gauges.releases);
   gauge('culvert_acquires_running', 'Leases being acquired', gauges.acquires);
   gauge('culvert_acquires_waiting', 'Handshakes that wait for their turn to acquire', gauges.waiting);
+  gauge('culvert_inline_transfers', 'Inline transfers open', gauges.inline);
   return {
+    inline: new Counter({
+      name: 'culvert_inline_transfers_total',
+      help: 'Inline transfers that are over; outcome is ok or why they ended',
+      labelNames: ['outcome'],
+      registers,
+    }),
     handshakes: new Counter({
       name: 'culvert_control_handshakes_total',
       help: 'Handshakes of control connections; outcome is ok, gone, or the code of the refusal',

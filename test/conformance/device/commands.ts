@@ -5,7 +5,7 @@ const path = (relative: string): string => fileURLToPath(new URL(relative, impor
 /** The agents of this repository, as the suite starts them, and what they do not claim. */
 export const TYPESCRIPT: readonly string[] = [
   ...[process.execPath, path('../../../agent/cli/bin/culvert.mjs'), 'agent', '--server', '{server}', '--name', '{name}'],
-  ...['--warm', '{warm}', '--max-transfers', '{transfers}', '{mappings}'],
+  ...['--warm', '{warm}', '--inline', '{inline}', '--max-transfers', '{transfers}', '{mappings}'],
 ];
 export const PYTHON: readonly string[] = [
   ...['python3', path('../python/device.py'), '--server', '{server}', '--name', '{name}', '--token-file', '{token_file}'],

@@ -42,6 +42,7 @@ export function agentCommand(): Command {
     .option('--pin <sha256/base64>', "the server's key must be this one (its SPKI); several: one of them", collect)
     .option('--proxy <url>', 'HTTP proxy, http://[user:password@]host:port')
     .option('--warm <n>', 'most warm transfers to keep, as needed and granted (default: 16; 0: none)')
+    .option('--inline <n>', 'serve so many visitors on the one connection to the server, when it grants them (default: 0)')
     .option('--max-transfers <n>', 'most visitors served at once (default: 256)')
     .allowUnknownOption() // reported with all other faults
     .addHelpText('after', HELP)

@@ -16,6 +16,7 @@ export interface AgentFlags {
   maxTransfers?: string;
   warm?: string;
   allowForward?: string[];
+  inline?: string;
   json?: boolean;
 }
 
@@ -41,6 +42,7 @@ export function agentOptions(flags: AgentFlags, words: readonly string[], env: E
   }
   const forwards = (flags.allowForward ?? []).flatMap((list) => forwardsOf(list, faults));
   const transfers = whole('--max-transfers', flags.maxTransfers, faults);
+  const inline = whole('--inline', flags.inline, faults);
   const warm = whole('--warm', flags.warm, faults);
   const options: AgentOptions = {
     servers: flags.server ?? ['http://localhost'],
@@ -52,6 +54,7 @@ export function agentOptions(flags: AgentFlags, words: readonly string[], env: E
     ...(ca === undefined ? {} : { ca }),
     ...(flags.pin === undefined ? {} : { pins: flags.pin }),
     ...(transfers === undefined ? {} : { transfers }),
+    ...(inline === undefined ? {} : { inline }),
     ...(warm === undefined ? {} : { warm }),
   };
   faults.push(...faultsOfOptions(options)); // what is missing has a stand-in above, so that nothing is reported twice
