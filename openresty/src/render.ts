@@ -76,6 +76,9 @@ export function renderEdgeConfig(settings: EdgeSettings, machine: Machine = this
     // Next instance only within the retry time; 0 would mean no bound to nginx.
     retry_total_ms: Math.max(1, limits.EDGE_RETRY_MS),
     store_ms: limits.EDGE_STORE_MS,
+    reports: limits.EDGE_REPORTS,
+    visitors_kept: limits.VISITORS_KEPT,
+    visitors_kept_ms: limits.VISITORS_KEPT_MS,
     connect_ms: limits.EDGE_CONNECT_MS,
     stream_ms: limits.EDGE_STREAM_MS,
     answer_ms: limits.EDGE_ANSWER_MS,

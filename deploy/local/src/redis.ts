@@ -21,9 +21,9 @@ const RULES: Readonly<Record<RedisUser, string>> = {
   'port-allocator': STORE,
   'ws-ingress': INSTANCE,
   'tcp-listener': INSTANCE,
-  admin: INSTANCE,
+  admin: INSTANCE.replace('resetchannels', '%R~visitors:* resetchannels &visitor.requests'),
   // Private keys of devices' own domains are for the edge's eyes only.
-  edge: '%R~route:* %R~cert:* %R~instance:* %R~store:* resetchannels &route.changed +@read +@connection +@pubsub +@transaction +time -@dangerous',
+  edge: '%R~route:* %R~cert:* %R~instance:* %R~store:* %W~visitors:* resetchannels &route.changed &visitor.requests +@read +@connection +@pubsub +@transaction +time +lpush +ltrim +pexpire -@dangerous',
   operator: '~* &* +@all',
 };
 

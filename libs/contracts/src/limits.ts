@@ -237,6 +237,14 @@ export const LIMITS = {
   ),
   EDGE_TRANSFER_MS: ms(24 * HOUR, SECOND, 7 * 24 * HOUR, 'silence on a transfer connection; tcp visitors may be silent for long'),
   EDGE_STORE_MS: ms(500, 20, 10 * SECOND, 'reply of Redis to the edge; afterwards it serves what it knows'),
+  EDGE_REPORTS: count(
+    500,
+    0,
+    5_000,
+    'requests that a worker of the edge reports twice a second for live views; others are counted only',
+  ),
+  VISITORS_KEPT: count(200, 1, 10_000, 'last visitors remembered of each device'),
+  VISITORS_KEPT_MS: ms(HOUR, SECOND, 7 * 24 * HOUR, 'visitors are remembered this long after the last one came'),
   // Lifecycle
   STOP_MS: ms(10 * SECOND, 500, 10 * MINUTE, 'a service that has not stopped by then is ended'),
 } as const satisfies Record<string, Limit>;

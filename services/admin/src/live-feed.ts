@@ -3,10 +3,13 @@ import { CONN_SUBJECTS, CulvertError, EVENTS_SUBJECTS } from '@culvert/contracts
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import Type from 'typebox';
 import type { RunningUses } from './access/running.ts';
+import type { Visitors } from './visitors.ts';
 
 export interface LiveFeedOptions {
   bus: Pick<Bus, 'nc'>;
   running: RunningUses;
+  /** Requests of visitors are in the feed when given. */
+  visitors?: Pick<Visitors, 'follow'> | undefined;
 }
 
 /** Listeners at once; more are refused. */
@@ -17,7 +20,7 @@ const MOST_UNSENT_BYTES = 1024 * 1024;
 const COMMENT_MS = 15_000;
 
 /** `/v1/events`: what happens now, as server-sent events. At most once, from now on; integrators who must not miss any use JetStream. */
-export const liveFeed: FastifyPluginAsyncTypebox<LiveFeedOptions> = async (app, { bus, running }) => {
+export const liveFeed: FastifyPluginAsyncTypebox<LiveFeedOptions> = async (app, { bus, running, visitors }) => {
   const ends = new Set<() => void>();
   app.addHook('preClose', async () => {
     for (const end of ends) end();
@@ -56,12 +59,18 @@ export const liveFeed: FastifyPluginAsyncTypebox<LiveFeedOptions> = async (app, 
           },
         }),
       );
+      const unfollow = visitors?.follow((one) => {
+        if (device !== undefined && one.device !== device) return;
+        response.write(`event: visitor.request\ndata: ${JSON.stringify(one)}\n\n`);
+        if (response.writableLength > MOST_UNSENT_BYTES) end();
+      });
       const comment = setInterval(() => response.write(': still here\n\n'), COMMENT_MS);
       const over = request.operator === null ? () => {} : running.add(request.operator, 'viewer', end);
       function end(): void {
         over();
         ends.delete(end);
         clearInterval(comment);
+        unfollow?.();
         for (const subscription of subscriptions) subscription.unsubscribe();
         response.destroy();
       }

@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { Records } from '@culvert/bus';
 import { InstanceRegistration, runService, setting } from '@culvert/service-kit';
+import { Counter } from 'prom-client';
 import { buildServer } from './server.ts';
+import { Visitors } from './visitors.ts';
 import { DeadLetters } from './webhooks/dead-letters.ts';
 import { WebhookOwners } from './webhooks/owners.ts';
 import { createWebhookMetrics } from './webhooks/owners-deps.ts';
@@ -30,7 +32,18 @@ await runService({
       ? []
       : ['CULVERT_TLS_CERT_FILE and CULVERT_TLS_KEY_FILE go together; expected both or none'],
   async start({ id, config, limits, log, redis, bus, health, onStop }) {
+    const visitors = new Visitors({
+      ...{ redis, bus, limits, log },
+      dropped: new Counter({
+        name: 'culvert_visitor_requests_dropped_total',
+        help: 'Requests of visitors that the edges counted only, as there were too many for live views',
+        registers: [health.registry],
+      }),
+    });
+    await visitors.start();
+    onStop('visitors', () => visitors.stop());
     const app = await buildServer({
+      visitors,
       bus,
       log,
       id,

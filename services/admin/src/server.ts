@@ -19,6 +19,8 @@ import { liveFeed } from './live-feed.ts';
 import { serveOperatorChecks } from './operator-checks.ts';
 import { onError, sendProblem } from './problem.ts';
 import { ticketRoutes } from './tickets.ts';
+import { visitorRoutes } from './visitor-routes.ts';
+import type { Visitors } from './visitors.ts';
 import { DeadLetters } from './webhooks/dead-letters.ts';
 import { WebhookRegistry } from './webhooks/registry.ts';
 import { webhookRoutes } from './webhooks/routes.ts';
@@ -32,6 +34,8 @@ export interface AdminOptions {
   token: string;
   side: PublicSide;
   limits: Limits;
+  /** Who visits; without it these views are not served. */
+  visitors?: Visitors;
   /** Webhooks may lead to private addresses and by plain http; default false. */
   webhooksPrivate?: boolean;
   /** Told of every route and the role that it wants. */
@@ -54,6 +58,7 @@ export async function buildServer({
   onRoute,
   tls,
   webhooksPrivate,
+  visitors,
 }: AdminOptions): Promise<FastifyInstance> {
   const app = fastify({
     https: tls === undefined ? null : { ...tls, minVersion: 'TLSv1.2' },
@@ -106,7 +111,8 @@ export async function buildServer({
   await app.register(webhookRoutes, { webhooks, dead, limits, privateAllowed });
   await app.register(deviceSettings, { bus, records });
   await app.register(enrolmentKeyRoutes, { records });
-  await app.register(liveFeed, { bus, running });
+  if (visitors !== undefined) await app.register(visitorRoutes, { visitors });
+  await app.register(liveFeed, { bus, running, visitors });
   await app.register(ticketRoutes, { bus, log });
   return app as unknown as FastifyInstance;
 }

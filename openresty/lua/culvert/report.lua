@@ -1,0 +1,75 @@
+-- What visitors asked for, told in batches for live views: the newest of each device in a list, and all of them to whoever
+-- listens. At most once, bounded: a worker keeps `reports` requests between two batches, what comes beyond is counted only.
+
+local json = require('culvert.json')
+local redis = require('culvert.redis')
+local settings = require('culvert.settings')
+
+local CHANNEL = 'visitor.requests'
+local EVERY_S = 0.5
+local PATH_BYTES = 256
+
+local M = {}
+local waiting, dropped = {}, 0
+
+--- Notes the request that has just ended; in the log phase.
+function M.add()
+  local var = ngx.var
+  local device = var.culvert_device
+  if not device or device == '' then return end
+  if #waiting >= settings.reports then
+    dropped = dropped + 1
+    return
+  end
+  waiting[#waiting + 1] = { device, json.object({
+    { 'id', var.request_id },
+    { 'at', math.floor(ngx.now() * 1000) },
+    { 'device', device },
+    { 'host', var.culvert_host },
+    { 'remote', var.remote_addr },
+    { 'method', (var.request_method or ''):sub(1, 32) },
+    { 'path', (var.culvert_path or ''):sub(1, PATH_BYTES) },
+    { 'status', tonumber(var.status) },
+    { 'outcome', var.culvert_ended },
+    { 'ms', math.floor((tonumber(var.request_time) or 0) * 1000) },
+    { 'bytes_in', tonumber(var.request_length) },
+    { 'bytes_out', tonumber(var.bytes_sent) },
+  }) }
+end
+
+local function push(red, batch, lost)
+  local by_device, all = {}, {}
+  for i, entry in ipairs(batch) do
+    local list = by_device[entry[1]]
+    if not list then
+      list = {}
+      by_device[entry[1]] = list
+    end
+    list[#list + 1] = entry[2]
+    all[i] = entry[2]
+  end
+  red:init_pipeline()
+  for device, list in pairs(by_device) do
+    local key = 'visitors:' .. device
+    red:lpush(key, unpack(list))
+    red:ltrim(key, 0, settings.visitors_kept - 1)
+    red:pexpire(key, settings.visitors_kept_ms)
+  end
+  red:publish(CHANNEL, '{"dropped":' .. lost .. ',"requests":[' .. table.concat(all, ',') .. ']}')
+  return red:commit_pipeline()
+end
+
+local function flush()
+  if #waiting == 0 and dropped == 0 then return end
+  local batch, lost = waiting, dropped
+  waiting, dropped = {}, 0
+  local ok = redis.run(function(red) return push(red, batch, lost) end)
+  if not ok then dropped = dropped + lost + #batch end
+end
+
+function M.start()
+  local ok, err = ngx.timer.every(EVERY_S, flush)
+  if not ok then ngx.log(ngx.ERR, 'requests of visitors are not reported: ', err) end
+end
+
+return M
