@@ -69,6 +69,7 @@ export function renderEdgeConfig(settings: EdgeSettings, machine: Machine = this
     lua_tls: tlsForLua(tls),
     health_port: settings.healthPort,
     domain: settings.domain,
+    access: settings.access ?? 'public',
     route_age_ms: limits.ROUTE_AGE_MS,
     route_stale_ms: limits.ROUTE_STALE_MS,
     keepalive_ms: limits.EDGE_KEEPALIVE_MS,

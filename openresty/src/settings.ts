@@ -17,6 +17,8 @@ export interface EdgeSettings {
   edgeSecret: string;
   /** TLS beside the plain port; default none. */
   tls?: EdgeTls;
+  /** Whether devices' pages are open to everybody where nothing else is said of a device; default public. */
+  access?: 'public' | 'private';
   /** Limits that differ from the defaults. */
   limits?: Partial<Limits>;
   /** Worker processes; default one per core. */

@@ -34,6 +34,7 @@ export function planEdge(
     prefix,
     port: settings.port,
     domain: settings.domain,
+    access: settings.access,
     ...(tls === undefined ? {} : { tls: tls.edge }),
     limits: settings.limits,
     binary: program,

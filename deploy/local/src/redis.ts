@@ -23,7 +23,7 @@ const RULES: Readonly<Record<RedisUser, string>> = {
   'tcp-listener': INSTANCE,
   admin: INSTANCE.replace('resetchannels', '%R~visitors:* resetchannels &visitor.requests'),
   // Private keys of devices' own domains are for the edge's eyes only.
-  edge: '%R~route:* %R~cert:* %R~instance:* %R~store:* %W~visitors:* resetchannels &route.changed &visitor.requests +@read +@connection +@pubsub +@transaction +time +lpush +ltrim +pexpire -@dangerous',
+  edge: '%R~route:* %R~cert:* %R~kept:access:* %R~kept:grant:* %R~instance:* %R~store:* %W~visitors:* resetchannels &route.changed &visitor.requests +@read +@connection +@pubsub +@transaction +time +lpush +ltrim +pexpire -@dangerous',
   operator: '~* &* +@all',
 };
 

@@ -25,6 +25,8 @@ export interface StackSettings {
   demo: boolean;
   replicas: Replicas;
   logLevel: string;
+  /** Devices' pages, where nothing else is said of a device. */
+  access: 'public' | 'private';
   /** Undefined: none. */
   tls: TlsSettings | undefined;
   limits: Limits;
@@ -53,6 +55,7 @@ const SETTINGS = {
     read: setting.text(/^(?:trace|debug|info|warn|error)$/, 'trace, debug, info, warn or error'),
     fallback: 'info',
   },
+  CULVERT_ACCESS: { read: setting.text(/^(?:public|private)$/, 'public or private'), fallback: 'public' },
   ...TLS_SETTINGS,
 } as const satisfies Record<string, Setting<unknown>>;
 
@@ -76,6 +79,7 @@ export function loadSettings(env: Env = process.env): StackSettings {
     demo: values.CULVERT_DEMO && (values.CULVERT_TLS !== 'files' || Boolean(env.CULVERT_DEMO)),
     replicas: values.CULVERT_REPLICAS,
     logLevel: values.CULVERT_LOG_LEVEL,
+    access: values.CULVERT_ACCESS === 'private' ? 'private' : 'public',
     tls: tlsOf(values),
     limits,
   });

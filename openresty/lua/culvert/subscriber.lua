@@ -1,6 +1,8 @@
--- One timer a worker that listens for `route.changed` and drops what is cached about that host, its certificate included. Without it a change shows
+-- One timer a worker that listens for `route.changed` and drops what is cached about that host (its certificate
+-- included) or, where it names a collection and an id, about that record. Without it a change shows
 -- after ROUTE_AGE_MS; with it at once.
 
+local access = require('culvert.access')
 local certificate = require('culvert.certificate')
 local redis = require('culvert.redis')
 local routes = require('culvert.routes')
@@ -21,8 +23,10 @@ end
 
 local function handle(reply)
   if type(reply) ~= 'table' or reply[1] ~= 'message' then return end
-  routes.drop(reply[3])
-  certificate.drop(reply[3])
+  local changed = reply[3]
+  if changed:find(' ', 1, true) then return access.drop(changed) end
+  routes.drop(changed)
+  certificate.drop(changed)
 end
 
 local function place()

@@ -12,6 +12,11 @@ return {
     title = 'This request cannot be understood',
     text = 'The request is malformed, so nobody can tell which device it is meant for.',
   },
+  forbidden = {
+    status = 403,
+    title = 'This page is private',
+    text = 'It opens with a link from whoever runs the device. A link that you had may have run out; ask for a new one.',
+  },
   device_offline = {
     status = 503,
     retry_after = { 30, 30 },

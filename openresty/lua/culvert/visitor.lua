@@ -4,6 +4,7 @@
 --     |                     \--refused, nothing sent--> again --route held--> device ...
 --     \--no route, offline, nobody knows--> page          \--time over, something sent--> page
 
+local access = require('culvert.access')
 local forward = require('culvert.forward')
 local host = require('culvert.host')
 local pages = require('culvert.pages')
@@ -32,7 +33,6 @@ local function pass(route)
   local var = ngx.var
   -- A connection that idles may be closing just now. What may not be sent twice must not find out.
   local reuse = route.keepalive == '1' and not ONCE[ngx.req.get_method()]
-  var.culvert_device = route.device
   var.culvert_scheme = route.scheme
   var.culvert_pool = reuse and 'culvert_kept' or 'culvert_fresh'
   forward.set_connection(reuse)
@@ -42,14 +42,16 @@ end
 --- Passes the request on by the route of its host, or ends it with a page.
 local function dispatch(name, anew)
   local route, err = routes.find(name, anew)
+  if route then ngx.var.culvert_device = route.device end
   if route == nil then
     -- That Redis is away was logged when it went.
     ngx.log(err == 'away' and ngx.INFO or ngx.WARN, 'no route for ', name, ' is known: ', err)
     return pages.send('unavailable', { host = name })
   end
   if not route then return pages.send('not_found', { host = name }) end
+  -- An attempt after the first one has passed it, and its cookies are gone.
+  if not anew and not access.check(name, route.device) then return end
   if route.state == 'grace' then
-    ngx.var.culvert_device = route.device
     return pages.send('device_offline', { since = route.since, host = name })
   end
   return pass(route)
