@@ -63,6 +63,7 @@ describe('a change', () => {
   it('needs user, password and database of the address, decoded', async () => {
     await redis.client.acl('SETUSER', 'edge', 'on', `>${PASSWORD}`, '~*', '&*', '+@all');
     await redis.client.select(3);
+    await redis.client.set('store:incarnation', 'x'); // each database has its own
     try {
       edge = await TestEdge.start(`redis://edge:${encodeURIComponent(PASSWORD)}@localhost:${redis.port}/3`, LONG_AGE, 1);
       await redis.route('db', { address: origin.address });

@@ -4,6 +4,7 @@ import { CommandError, EXIT, textOf } from './exit.ts';
 import { forwardCommand } from './operator/access/forward-command.ts';
 import { socksCommand } from './operator/access/socks-command.ts';
 import { deviceCommands } from './operator/device-commands.ts';
+import { shareCommand } from './operator/share-commands.ts';
 import { webhookCommands } from './operator/webhook-commands.ts';
 import { version } from './version.ts';
 
@@ -24,6 +25,7 @@ const program = new Command('culvert')
   .addCommand(agentCommand())
   .addCommand(deviceCommands())
   .addCommand(webhookCommands())
+  .addCommand(shareCommand())
   .addCommand(forwardCommand())
   .addCommand(socksCommand());
 

@@ -84,7 +84,22 @@ export const RECORDS = {
   }),
   /** That a device has enrolled. Id: `<enrolment>.<device>`; it goes with the key, so that a lost answer can be asked for again. */
   enrolled: Type.Object({ token_digest: TokenDigest, remote: Type.String({ maxLength: 128 }), enrolled_at: Millis }),
+  /** Who may see the pages of a device. Id: its name. Without a record the setting of the edge decides. */
+  access: Type.Object({ private: Type.Boolean() }),
+  /** A link that opens a private device. Id: `<device>.<digest of the link's token>`; always with an end. */
+  grant: Type.Object({
+    created_at: Millis,
+    created_by: Name,
+    label: Type.String({ maxLength: 128 }),
+    /** The only host name that it opens; without it all of the device's. */
+    host: Type.Optional(Type.String({ maxLength: 253 })),
+    /** The link is for one use, until then; what it opened stays open until the end of the grant. */
+    enter_by: Type.Optional(Millis),
+  }),
 } as const satisfies Record<string, Type.TObject>;
+
+/** Collections that edges read: their changes are announced on the channel of the routes, as `<collection> <id>`. */
+export const EDGE_COLLECTIONS: ReadonlySet<string> = new Set<Collection>(['access', 'grant']);
 
 export type Collection = keyof typeof RECORDS;
 export const COLLECTIONS = Object.keys(RECORDS) as Collection[];

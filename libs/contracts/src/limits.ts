@@ -191,6 +191,9 @@ export const LIMITS = {
   ),
   // Operators
   AUDIT_RETENTION_MS: ms(400 * 24 * HOUR, MINUTE, 3650 * 24 * HOUR, 'audit entries are kept this long: a year and a bit'),
+  GRANT_MS: ms(30 * 24 * HOUR, SECOND, 365 * 24 * HOUR, 'longest life of a link that opens a private page'),
+  GRANT_ENTER_MS: ms(MINUTE, SECOND, HOUR, 'a link of the dashboard, which is good once, is followed at once'),
+  GRANTS_PER_DEVICE: count(100, 1, 10_000, 'links that open one device'),
   OPERATORS: count(1_000, 1, 100_000, 'operators in the registry'),
   LOGIN_MS: ms(12 * HOUR, SECOND, 30 * 24 * HOUR, 'a login of the dashboard: a working day'),
   RECHECK_MS: ms(

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis';
-import { keptKeys, keys } from './keys.ts';
+import { keptKeys, keys, ROUTE_CHANNEL } from './keys.ts';
 import { guarded, readAlive, runScript, runVerdict } from './scripts.ts';
 
 /** A record of the operators' data as the store has it. */
@@ -72,6 +72,11 @@ export class Kept {
     const all = [...keptKeys(collection, id), keys.incarnation];
     const [verdict] = await runVerdict(this.#redis, 'kept_delete', all, [collection, id, expected ?? '']);
     return verdict as 'ok' | 'missing' | 'changed';
+  }
+
+  /** Tells the edges that a record is not what it was; one that does not hear it finds out by the age of what it knows. */
+  async announce({ collection, id }: RecordRef): Promise<void> {
+    await guarded(() => this.#redis.publish(ROUTE_CHANNEL, `${collection} ${id}`));
   }
 
   /** Records whose end has come by the clock of this process, a few seconds late so that the store has dropped them. */

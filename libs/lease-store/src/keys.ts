@@ -39,7 +39,7 @@ export const keys = {
   relayFence: 'relay:fence',
 } as const;
 
-/** Channel on which the host of every changed route is published. */
+/** Channel on which edges hear what has changed: the host of a route, or `<collection> <id>` of a kept record. */
 export const ROUTE_CHANNEL = 'route.changed';
 
 /** The keys that every lease script starts with. */

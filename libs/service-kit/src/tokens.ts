@@ -1,10 +1,11 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 
-/** Say what a leaked string is, so that scanners find it: a device's, an operator's, a login's, an enrolment key. */
+/** Say what a leaked string is, so that scanners find it: a device's, an operator's, a login's, a grant's, an enrolment key. */
 export const DEVICE_TOKEN_PREFIX = 'cvd_';
 export const OPERATOR_TOKEN_PREFIX = 'cvo_';
 export const LOGIN_TOKEN_PREFIX = 'cvl_';
+export const GRANT_TOKEN_PREFIX = 'cvg_';
 export const ENROLMENT_KEY_PREFIX = 'cve_';
 
 const checksumOf = (text: string): string => crc32(text).toString(36).padStart(7, '0');
@@ -15,7 +16,7 @@ function create(prefix: string): string {
 }
 
 /** Prefix, whose token it is where that stands in it, 256 random bits, checksum. */
-const FORM = /^((cvd_|cvl_|(cvo|cve)_([a-z0-9][a-z0-9-]{0,62})\.)[A-Za-z0-9_-]{43})_([0-9a-z]{7})$/;
+const FORM = /^((cvd_|cvl_|cvg_|(cvo|cve)_([a-z0-9][a-z0-9-]{0,62})\.)[A-Za-z0-9_-]{43})_([0-9a-z]{7})$/;
 
 function parse(prefix: string, token: string): { owner: string } | undefined {
   const match = FORM.exec(token);
@@ -44,6 +45,9 @@ export const idOfEnrolmentKey = (key: string): string | undefined => parse(ENROL
 /** What the cookie of a login holds. */
 export const createLoginToken = (): string => create(LOGIN_TOKEN_PREFIX);
 export const isLoginToken = (token: string): boolean => parse(LOGIN_TOKEN_PREFIX, token) !== undefined;
+
+/** What the link of a grant holds; the edge looks it up by its digest. */
+export const createGrantToken = (): string => create(GRANT_TOKEN_PREFIX);
 
 /** Hex SHA-256: all that is ever stored of a token. */
 export function digestOf(token: string): string {

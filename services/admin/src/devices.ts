@@ -1,13 +1,23 @@
-import { type Bus, type CommandReply, type CommandRequest, DeviceName, errorOfRefusal, type SharedCommand } from '@culvert/bus';
+import {
+  type Bus,
+  type CommandReply,
+  type CommandRequest,
+  DeviceName,
+  errorOfRefusal,
+  type Records,
+  type SharedCommand,
+} from '@culvert/bus';
 import { CulvertError, faultOfDeviceName } from '@culvert/contracts';
 import { createDeviceToken, digestOf, type Logger } from '@culvert/service-kit';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import Type from 'typebox';
+import { dropGrants } from './access-routes.ts';
 import { DeviceView, type PublicSide, viewOf } from './device-view.ts';
 import { problems } from './problem.ts';
 
 export interface DeviceRoutesOptions {
   bus: Pick<Bus, 'request'>;
+  records: Records;
   side: PublicSide;
   log: Logger;
   /** Revoking waits for the acknowledgement of other instances, in milliseconds. */
@@ -31,7 +41,10 @@ const Page = Type.Object({
 type Granted<N extends SharedCommand> = Extract<CommandReply<N>, { ok: true }>;
 
 /** `/v1/devices`: the registry of devices and the state of their leases. */
-export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = async (app, { bus, side, log, revokeMs }) => {
+export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = async (
+  app,
+  { bus, records, side, log, revokeMs },
+) => {
   /** A command whose refusal becomes the answer's problem document. */
   const ask = async <N extends SharedCommand>(
     command: N,
@@ -167,6 +180,8 @@ export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = asyn
     async (request) => {
       const name = checkName(request.params.name);
       const { missing } = await ask('device.revoke', { device: name }, revokeMs);
+      // Or they would open the next device of that name. The device is revoked whether or not this can be kept.
+      await dropGrants(records, name).catch((err: unknown) => log.warn({ event: 'grants.kept', device: name, err }));
       log.info({ event: 'device.revoked', device: name, missing });
       return { name, revoked: true as const, missing };
     },

@@ -24,6 +24,7 @@ await runService({
     CULVERT_PUBLIC_PORT: { read: setting.port(), fallback: 0 },
     CULVERT_PUBLIC_SCHEME: { read: setting.text(/^https?$/, 'http or https'), fallback: 'http' },
     CULVERT_WEBHOOK_PRIVATE: { read: setting.flag(), fallback: false },
+    CULVERT_ACCESS: { read: setting.text(/^(?:public|private)$/, 'public or private'), fallback: 'public' },
     CULVERT_TLS_CERT_FILE: { read: setting.text(), fallback: '' },
     CULVERT_TLS_KEY_FILE: { read: setting.text(), fallback: '' },
   },
@@ -50,6 +51,7 @@ await runService({
       limits,
       token: config.CULVERT_ADMIN_TOKEN,
       webhooksPrivate: config.CULVERT_WEBHOOK_PRIVATE,
+      access: config.CULVERT_ACCESS === 'private' ? 'private' : 'public',
       ...(config.CULVERT_TLS_CERT_FILE === ''
         ? {}
         : { tls: { cert: readFileSync(config.CULVERT_TLS_CERT_FILE), key: readFileSync(config.CULVERT_TLS_KEY_FILE) } }),

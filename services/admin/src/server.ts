@@ -11,6 +11,7 @@ import { loginRoutes } from './access/login.ts';
 import { operatorRoutes } from './access/operators.ts';
 import { Rights } from './access/rights.ts';
 import { RunningUses } from './access/running.ts';
+import { accessRoutes } from './access-routes.ts';
 import { deviceSettings } from './device-settings.ts';
 import type { PublicSide } from './device-view.ts';
 import { deviceRoutes } from './devices.ts';
@@ -38,6 +39,8 @@ export interface AdminOptions {
   visitors?: Visitors;
   /** Webhooks may lead to private addresses and by plain http; default false. */
   webhooksPrivate?: boolean;
+  /** Whether devices' pages are open where nothing else is said of a device; default public. */
+  access?: 'public' | 'private';
   /** Told of every route and the role that it wants. */
   onRoute?: (route: { method: string; url: string; role: string | undefined }) => void;
   /** Served by TLS with this; plainly without. */
@@ -59,6 +62,7 @@ export async function buildServer({
   tls,
   webhooksPrivate,
   visitors,
+  access = 'public',
 }: AdminOptions): Promise<FastifyInstance> {
   const app = fastify({
     https: tls === undefined ? null : { ...tls, minVersion: 'TLSv1.2' },
@@ -104,7 +108,6 @@ export async function buildServer({
   await app.register(loginRoutes, { records, rights, loginMs: limits.LOGIN_MS, secure: side.scheme === 'https' });
   await app.register(operatorRoutes, { records, limits });
   await app.register(auditRoutes, { audit });
-  await app.register(deviceRoutes, { bus, side, log, revokeMs: limits.COMMAND_MS * 2 });
   const privateAllowed = webhooksPrivate ?? false;
   const dead = new DeadLetters(bus.nc, limits);
   const webhooks = new WebhookRegistry({ records, nc: bus.nc, dead, limits, privateAllowed });
@@ -113,6 +116,9 @@ export async function buildServer({
   await app.register(enrolmentKeyRoutes, { records });
   if (visitors !== undefined) await app.register(visitorRoutes, { visitors });
   await app.register(liveFeed, { bus, running, visitors });
+  await app.register(deviceRoutes, { bus, records, side, log, revokeMs: limits.COMMAND_MS * 2 });
+  await app.register(accessRoutes, { records, limits, bus, side, fallback: access });
+  await app.register(liveFeed, { bus, running });
   await app.register(ticketRoutes, { bus, log });
   return app as unknown as FastifyInstance;
 }

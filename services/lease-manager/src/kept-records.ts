@@ -1,4 +1,12 @@
-import { COLLECTIONS, type Collection, type CommandReply, type CommandRequest, faultOfRecord, RECORD_BYTES } from '@culvert/bus';
+import {
+  COLLECTIONS,
+  type Collection,
+  type CommandReply,
+  type CommandRequest,
+  EDGE_COLLECTIONS,
+  faultOfRecord,
+  RECORD_BYTES,
+} from '@culvert/bus';
 import { CulvertError } from '@culvert/contracts';
 import type { LeaseStore, RecordRef, StoredRecord } from '@culvert/lease-store';
 import type { Logger } from '@culvert/service-kit';
@@ -57,6 +65,8 @@ export class KeptRecords {
       // As if nobody had asked, where that can be: who tries again is not told that it exists.
       if (expected === 0) await this.#store.kept.delete({ collection, id }, put.revision).catch(() => {});
       throw error;
+    } finally {
+      await this.#announce({ collection, id });
     }
     return { ok: true, revision: put.revision, expires_at: put.expiresAt };
   }
@@ -64,8 +74,13 @@ export class KeptRecords {
   async delete({ collection, id, expected }: CommandRequest<'record.delete'>): Promise<Granted<'record.delete'>> {
     const verdict = await this.#store.kept.delete({ collection, id }, expected);
     if (verdict === 'changed') throw conflict({ collection, id }, expected);
+    await this.#announce({ collection, id }); // first: what was withdrawn is withdrawn, kept elsewhere or not
     await this.#keep({ collection, id });
     return { ok: true, deleted: verdict === 'ok' };
+  }
+
+  async #announce(ref: RecordRef): Promise<void> {
+    if (EDGE_COLLECTIONS.has(ref.collection)) await this.#store.kept.announce(ref).catch(() => {});
   }
 
   /** All that is kept, for an empty store. */

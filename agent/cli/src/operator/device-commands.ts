@@ -5,6 +5,7 @@ import { table, when } from '../table.ts';
 import { type AdminAddress, adminAddress } from './admin-address.ts';
 import { callAdmin } from './admin-api.ts';
 import { addressOf, type Device, deviceOf, stateOf } from './device.ts';
+import { accessCommand } from './share-commands.ts';
 
 const EXITS = `
 Exit codes: 0 done, 1 the server said no (its words are on standard error), 2 usage, 4 the server cannot be reached.`;
@@ -59,7 +60,7 @@ export function deviceCommands(): Command {
       if (missing.length > 0) process.stderr.write(`not yet acknowledged by: ${missing.join(', ')}\n`);
     },
   );
-  return device;
+  return device.addCommand(accessCommand());
 }
 
 async function allDevices(address: AdminAddress): Promise<Device[]> {

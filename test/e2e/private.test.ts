@@ -1,0 +1,114 @@
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type RunningAgent, type Stack, startStack } from '../harness/system.ts';
+import { startWebTarget, type Target } from '../harness/targets.ts';
+import { curl, type Output, until } from './support.ts';
+
+let stack: Stack;
+let web: Target;
+let agent: RunningAgent;
+let host: string;
+
+beforeAll(async () => {
+  stack = await startStack({ tls: true });
+  web = await startWebTarget();
+  agent = await stack.runAgent({ name: 'cam', token: await stack.addDevice('cam'), mappings: [`80=127.0.0.1:${web.port}`] });
+  host = new URL(agent.endpoint(80).url as string).hostname;
+});
+afterAll(async () => {
+  await agent?.stop();
+  await stack?.stop();
+  await web?.close();
+});
+
+const open = (path: string, ...args: string[]): Promise<Output> =>
+  curl(stack.info.edge, host, path, '--cacert', stack.info.ca as string, '-w', '\n%{http_code}', ...args);
+
+const status = async (path: string, ...args: string[]): Promise<number> =>
+  Number((await open(path, '-o', '/dev/null', ...args)).stdout.trim());
+
+/** Opens a link as a browser would; its cookie. */
+async function enter(url: string): Promise<string> {
+  const { pathname, search } = new URL(url);
+  const { stdout } = await open(pathname + search, '-i');
+  expect(stdout).toMatch(/HTTP\/2 303/);
+  const cookie = /set-cookie: (__Host-culvert-grant=[^;]+); Path=\/; Max-Age=\d+; HttpOnly; SameSite=Lax; Secure/.exec(
+    stdout,
+  )?.[1];
+  if (cookie === undefined) throw new Error(stdout);
+  return cookie;
+}
+
+async function share(...args: string[]): Promise<{ url: string; id: string }> {
+  const { code, stdout, stderr } = await stack.culvert('share', 'cam', '--json', ...args);
+  if (code !== 0) throw new Error(stderr);
+  return JSON.parse(stdout) as { url: string; id: string };
+}
+
+describe('a device whose pages are private', () => {
+  it('is closed at once by the command line, and open to who has a link until that is withdrawn', async () => {
+    expect(await status('/')).toBe(200);
+    expect((await stack.culvert('share', 'cam')).stderr).toContain('cam is public');
+    expect((await stack.culvert('device', 'access', 'cam')).stdout).toBe('public (by default)\n');
+    expect((await stack.culvert('device', 'access', 'cam', 'private')).stdout).toBe('private\n');
+    await until('it is closed', async () => ((await status('/')) === 403 ? true : undefined));
+
+    const { url, id } = await share('--for', '10m', '--label', 'for ann', '--to', '/x?y=z');
+    expect(new URL(url).host).toBe(new URL(agent.endpoint(80).url as string).host);
+    const cookie = await enter(url);
+    expect(await status('/', '-H', `Cookie: ${cookie}`)).toBe(200);
+    expect(await status('/')).toBe(403);
+    expect((await stack.culvert('share', 'cam', '--list')).stdout).toContain('for ann');
+
+    expect((await stack.culvert('share', 'cam', '--withdraw', id.slice(0, 12))).stdout).toBe('1 withdrawn\n');
+    await until('it is withdrawn', async () => ((await status('/', '-H', `Cookie: ${cookie}`)) === 403 ? true : undefined));
+    const { pathname, search } = new URL(url);
+    expect(await status(pathname + search)).toBe(403);
+  });
+
+  it('opens for an operator from the dashboard, by a link that is good once', async () => {
+    const answer = await curl(
+      stack.info.admin,
+      'localhost',
+      '/v1/open?device=cam',
+      ...['--cacert', stack.info.ca as string, '-i', '-H', `Authorization: Bearer ${stack.info.adminToken}`],
+    );
+    const url = /^location: (\S+)/im.exec(answer.stdout)?.[1] as string;
+    const cookie = await enter(url);
+    expect(await status('/', '-H', `Cookie: ${cookie}`)).toBe(200);
+    const { pathname, search } = new URL(url);
+    expect(await status(pathname + search)).toBe(403);
+  });
+
+  it('stays private, and its grants good, over the loss of the store', async () => {
+    const cookie = await enter((await share('--for', '1h')).url);
+    const redis = new Redis(stack.info.redis.address);
+    await redis.flushall();
+    redis.disconnect();
+    await until(
+      'it is served again',
+      async () => ((await status('/', '-H', `Cookie: ${cookie}`)) === 200 ? true : undefined),
+      45_000,
+    );
+    expect(await status('/')).toBe(403);
+  });
+
+  it('says the same while the device is away, and forgets its grants when it is revoked', async () => {
+    const { url } = await until('the store is restored', () => share('--for', '1h').catch(() => undefined), 45_000);
+    const cookie = await enter(url);
+    const text = async (): Promise<string> => (await open('/')).stdout.replace(/[0-9a-f]{32}/g, '');
+    const before = await text();
+    await agent.stop();
+    await until('it is offline', async () => ((await status('/', '-H', `Cookie: ${cookie}`)) === 503 ? true : undefined));
+    expect(await text()).toBe(before);
+    await stack.culvert('device', 'revoke', 'cam');
+    expect(((await stack.admin('GET', '/v1/devices/cam/grants')).body as { grants: unknown[] }).grants).toEqual([]);
+  });
+
+  it('is told in the audit log, without the token of any link', async () => {
+    const { body } = await stack.admin('GET', '/v1/audit?limit=100');
+    const text = JSON.stringify(body);
+    for (const action of ['device.access', 'grant.add', 'grant.withdraw', 'grant.open']) expect(text).toContain(action);
+    expect(text).not.toContain('cvg_');
+  });
+});
