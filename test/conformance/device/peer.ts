@@ -47,6 +47,9 @@ export class Peer {
   raw = Buffer.alloc(0);
   /** Every byte is written alone. */
   bytewise = false;
+  /** Hears of every message. What it throws is a fault of the agent. */
+  onMessage: (text: Text) => void = () => {};
+  #onBinary: (message: Buffer) => void = () => {};
   readonly #parser: FrameParser;
 
   constructor(socket: Socket, request: Request, rest: Buffer) {
@@ -66,6 +69,7 @@ export class Peer {
           this.#note('END');
           if (this.ends > 1) this.fault ??= 'a second END';
         },
+        onBinary: (message) => this.#onBinary(message),
         onText: (text) => this.#onText(text),
         onPing: (payload) => this.pings.push(payload.toString('latin1')),
         onPong: (payload) => this.pongs.push(payload.toString('latin1')),
@@ -91,6 +95,12 @@ export class Peer {
   /** The last part of the path: the id of a dial. */
   get id(): string {
     return this.request.path.split('/').at(-1) ?? '';
+  }
+
+  /** Binary messages are taken whole, of at most `most` bytes; what the callback throws is a fault of the agent. */
+  takeBinary(most: number, onBinary: (message: Buffer) => void): void {
+    this.#parser.whole = most;
+    this.#onBinary = onBinary;
   }
 
   /** Frames and the answer of the handshake are joined to one segment as far as TCP allows. */
@@ -180,6 +190,7 @@ export class Peer {
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
       this.texts.push(value as Text);
       this.#note(String((value as Text).type));
+      this.onMessage(value as Text);
     } else this.fault ??= `a message that is no JSON object: ${text.slice(0, 60)}`;
   }
 
