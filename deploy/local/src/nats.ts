@@ -62,7 +62,7 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
       '$KV.>',
       ...AUDIT_SUBJECTS,
     ],
-    subscribe: [...SERVICE, 'cmd.lease.*', 'cmd.device.*', 'cmd.record.*', 'cmd.enrolment.*', ...EVENTS],
+    subscribe: [...SERVICE, 'cmd.lease.*', 'cmd.device.*', 'cmd.record.*', 'cmd.enrolment.*', 'cmd.usage.*', ...EVENTS],
   },
   'port-allocator': {
     publish: [...ANSWERS, 'cmd.lease.*', 'ports.*.*', ...STREAMS],
@@ -71,6 +71,7 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
   'ws-ingress': {
     publish: [
       ...ANSWERS,
+      'cmd.usage.report',
       'cmd.lease.*',
       'cmd.device.auth',
       'cmd.enrolment.use',
@@ -82,7 +83,15 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
     subscribe: [...SERVICE, 'cmd.ingress.*.*', ...EVENTS],
   },
   'tcp-listener': {
-    publish: [...ANSWERS, 'cmd.lease.*', 'cmd.ingress.*.*', 'cmd.operator.check', ...CONN_SUBJECTS, ...STREAMS],
+    publish: [
+      ...ANSWERS,
+      'cmd.usage.report',
+      'cmd.lease.*',
+      'cmd.ingress.*.*',
+      'cmd.operator.check',
+      ...CONN_SUBJECTS,
+      ...STREAMS,
+    ],
     subscribe: [...SERVICE, 'cmd.listener.*.*', 'audit.operator.*', 'audit.login.*', ...EVENTS],
   },
   admin: {
@@ -93,6 +102,7 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
       'cmd.record.*',
       ...DEAD_SUBJECTS,
       '$KV.CULVERT_WEBHOOK_OWNERS.*',
+      'cmd.usage.get',
       'cmd.lease.get',
       'cmd.lease.list',
       'cmd.lease.revoke',

@@ -47,6 +47,8 @@ const Direct = Type.Object({
 const { due: _due, ...AssertedFields } = LeaseSchema.properties;
 /** Most leases in one `lease.reassert`: with 32 endpoints each they fit into one message of NATS. */
 export const REASSERT_BATCH = 200;
+/** Most devices in one `usage.report`. */
+export const USAGE_BATCH = 500;
 
 /**
  * Every command: its request and its reply. Subjects are `cmd.<name>`; those with `to: 'instance'` are
@@ -82,6 +84,26 @@ export const COMMANDS = {
     to: 'shared',
     request: Type.Object({ ...Tenure, control: Id, reason: Type.String({ maxLength: 64 }) }),
     reply: replyOf({ state: StateName }),
+  },
+  /** What devices have moved since the last report of that instance; a batch that was told before is not counted again. */
+  'usage.report': {
+    to: 'shared',
+    request: Type.Object({
+      instance: InstanceId,
+      batch: Id,
+      entries: Type.Array(Type.Object({ device: DeviceName, to_device: Count, to_visitor: Count, control: Count }), {
+        maxItems: USAGE_BATCH,
+      }),
+    }),
+    /** Those of them that have reached their cap, until the day is over. */
+    reply: replyOf({ spent: Type.Array(DeviceName), until: Millis }),
+  },
+  'usage.get': {
+    to: 'shared',
+    request: Type.Object({ device: DeviceName, days: Type.Integer({ minimum: 1, maximum: 40 }) }),
+    reply: replyOf({
+      days: Type.Array(Type.Object({ day: Type.String({ maxLength: 10 }), to_device: Count, to_visitor: Count, control: Count })),
+    }),
   },
   'lease.get': {
     to: 'shared',

@@ -37,6 +37,8 @@ export const EVENT_DATA = {
   'device.disconnected': Type.Object({ ...base, ingress: Text }),
   'device.refused': Type.Object({ ...base, code: Text, remote: Text }),
   'device.flapping': Type.Object({ ...base, remotes: Type.Array(Text) }),
+  /** Reason: `alert` or `cap`, the threshold of its policy that was reached. Once for each on a UTC day. */
+  'device.budget': Type.Object({ ...base, day: Text, bytes: Bytes, limit: Bytes }),
   'lease.granted': Type.Object({ ...base, endpoints, listener: Text }),
   'lease.resumed': Type.Object({ ...base, endpoints, listener: Text }),
   'lease.grace': Type.Object({ ...base, due: Millis, listener: Text }),

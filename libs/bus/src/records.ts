@@ -12,6 +12,10 @@ export const PolicySchema = Type.Object({
   visitors_per_second: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 100_000 })),
   /** Bytes a second of all its visitors together, both directions. */
   bytes_per_second: Type.Optional(Type.Integer({ minimum: 1024, maximum: 1024 ** 4 })),
+  /** Bytes of a UTC day, both directions and its control connection: `device.budget` says that so many are reached. */
+  day_bytes_alert: Type.Optional(Type.Integer({ minimum: 1, maximum: 1024 ** 5 })),
+  /** The same; from then on new visitors are refused until the day is over. */
+  day_bytes_cap: Type.Optional(Type.Integer({ minimum: 1, maximum: 1024 ** 5 })),
   /** Ports that it may offer, as `tcp:22` or `http:*`. */
   ports: Type.Optional(Type.Array(Type.String({ pattern: '^(?:http|https|tcp):(?:[0-9]{1,5}|\\*)$' }), { maxItems: 64 })),
   /** Who may visit its tcp endpoints: addresses and networks (CIDR) by the device's port; others are open to all. */

@@ -4,6 +4,7 @@ export const EVENT_TYPES = [
   'device.disconnected',
   'device.refused',
   'device.flapping',
+  'device.budget',
   'lease.granted',
   'lease.resumed',
   'lease.grace',
@@ -30,7 +31,7 @@ export const DEVICES_BUCKET = 'CULVERT_DEVICES';
 /** In that bucket, beside the devices: up to which sequence of EVENTS_STREAM it is complete. No device can be named so. */
 export const DEVICES_POSITION = '_position';
 /** Version of the events' shape: the first number is raised when a field or a type goes or changes its meaning. */
-export const EVENTS_VERSION = '1.0.0';
+export const EVENTS_VERSION = '1.1.0';
 /** Events that a webhook's receiver did not take: subject = `dead.webhook.<id>`. */
 export const DEAD_STREAM = 'CULVERT_DEAD';
 export const DEAD_SUBJECTS = ['dead.webhook.*'];

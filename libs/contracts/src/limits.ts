@@ -173,6 +173,13 @@ export const LIMITS = {
     HOUR,
     'a control connection beside dead transfers is ended at once, the next one not before this, each further one twice as late, up to 64 times',
   ),
+  USAGE_MS: ms(5 * SECOND, 100, MINUTE, 'between two reports of what devices have moved; a cap holds this late'),
+  USAGE_CONTROL_MS: ms(
+    15 * MINUTE,
+    100,
+    24 * HOUR,
+    'the same for control connections: idle devices shall cost the store next to nothing',
+  ),
   // Bus
   COMMAND_MS: ms(5 * SECOND, 100, MINUTE, 'reply to a command'),
   ACQUIRE_MS: ms(

@@ -10,6 +10,7 @@ export const VISITOR_OUTCOMES = [
   'busy',
   'dial_timeout',
   'device_offline',
+  'budget_spent', // the device has moved as many bytes today as its policy allows
   'linger_expired',
   'write_timeout',
   'revoked',

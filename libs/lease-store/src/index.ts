@@ -8,3 +8,4 @@ export * from './ports.ts';
 export { type DeviceRecord, hasRoute, type Pending, type Registered, type StoredLease } from './records.ts';
 export * from './recovery.ts';
 export * from './store.ts';
+export * from './usage.ts';

@@ -17,6 +17,8 @@ export const keys = {
   heldPorts: (listener: string) => `ports:${listener}:held`,
   portRange: (listener: string) => `ports:${listener}:range`,
   exhausted: (listener: string) => `exhausted:${listener}`,
+  /** What a device has moved on a UTC day, YYYY-MM-DD. */
+  usage: (device: string, day: string) => `usage:${device}:${day}`,
   outbox: 'outbox',
   instance: (id: string) => `instance:${id}`,
   knownInstances: 'instances:known',

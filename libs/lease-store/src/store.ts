@@ -8,6 +8,7 @@ import { Outbox } from './outbox.ts';
 import { Ports } from './ports.ts';
 import { Recovery } from './recovery.ts';
 import { readAlive } from './scripts.ts';
+import { Usage } from './usage.ts';
 
 /** The lease store over one Redis connection, which the caller owns. */
 export class LeaseStore {
@@ -18,6 +19,7 @@ export class LeaseStore {
   readonly instances: Instances;
   readonly outbox: Outbox;
   readonly recovery: Recovery;
+  readonly usage: Usage;
   readonly #redis: Redis;
 
   constructor(redis: Redis, limits: Limits) {
@@ -29,6 +31,7 @@ export class LeaseStore {
     this.instances = new Instances(redis, limits);
     this.outbox = new Outbox(redis);
     this.recovery = new Recovery(redis, limits);
+    this.usage = new Usage(redis);
   }
 
   /** The random name of this store's life; it begins the id of every event. @throws CulvertError `recovering` */

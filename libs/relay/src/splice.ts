@@ -13,11 +13,15 @@ export type RelayLimits = Pick<
   'LINGER_MS' | 'WRITE_MS' | 'CLOSE_MS' | 'TURN_BYTES' | 'TRANSFER_BUFFER_BYTES' | 'CONTROL_MESSAGE_BYTES' | 'WARM_ACCEPT_MS'
 >;
 
-/** How a visitor ended, and the payload bytes that were handed on in each direction. */
-export interface SpliceResult {
-  outcome: VisitorOutcome;
+/** Payload bytes that were handed on in each direction. */
+export interface Moved {
   toDevice: number;
   toVisitor: number;
+}
+
+/** How a visitor ended. */
+export interface SpliceResult extends Moved {
+  outcome: VisitorOutcome;
 }
 
 /** The WebSocket's side, as a splice needs it. */
@@ -107,6 +111,11 @@ export class Splice {
   }
   get onProbation(): boolean {
     return this.#probation;
+  }
+  /** So far. */
+  get moved(): Moved {
+    const server = this.#link.role === 'server';
+    return { toDevice: server ? this.#up : this.#down, toVisitor: server ? this.#down : this.#up };
   }
   get bothEnded(): boolean {
     return this.upEnded && this.downEnded;

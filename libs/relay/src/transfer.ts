@@ -7,7 +7,7 @@ import { FrameWriter } from './frame-writer.ts';
 import { Keepalive } from './keepalive.ts';
 import type { Pace } from './pace.ts';
 import { Reader } from './reader.ts';
-import { type Link, type RelayLimits, Splice, type SpliceResult } from './splice.ts';
+import { type Link, type Moved, type RelayLimits, Splice, type SpliceResult } from './splice.ts';
 import { sweep } from './sweep.ts';
 
 export interface TransferOptions {
@@ -42,6 +42,8 @@ export interface SpliceOptions {
   early?: Buffer | undefined;
   /** How fast both directions are read. Default: as fast as they can be. */
   pace?: Pace | undefined;
+  /** Told when bytes begin to flow; what has moved can be read from then on. */
+  onRunning?: ((running: { readonly moved: Moved }) => void) | undefined;
 }
 
 /**
@@ -185,7 +187,8 @@ export class Transfer {
   }
 
   /** Second half: bytes flow from here on. */
-  run(splice: Splice, { signal, early, pace }: SpliceOptions): void {
+  run(splice: Splice, { signal, early, pace, onRunning }: SpliceOptions): void {
+    onRunning?.(splice);
     if (pace !== undefined) splice.pace = pace;
     this.#reader.pace = pace;
     this.#reader.sink = splice.tcp;

@@ -10,3 +10,4 @@ export * from './reassertion.ts';
 export * from './redis.ts';
 export * from './service.ts';
 export * from './tokens.ts';
+export * from './usage-report.ts';

@@ -44,6 +44,11 @@ return {
     title = 'The device is busy',
     text = 'The device serves as many visitors as it can take. Try again in a few seconds.',
   },
+  budget_spent = {
+    status = 503,
+    title = 'The device has used up its data for today',
+    text = 'The device is connected, but may not move more data before midnight, UTC.',
+  },
   not_allowed = {
     status = 502,
     title = 'The device does not offer this',

@@ -20,6 +20,7 @@ import { liveFeed } from './live-feed.ts';
 import { serveOperatorChecks } from './operator-checks.ts';
 import { onError, sendProblem } from './problem.ts';
 import { ticketRoutes } from './tickets.ts';
+import { usageRoutes } from './usage-routes.ts';
 import { visitorRoutes } from './visitor-routes.ts';
 import type { Visitors } from './visitors.ts';
 import { DeadLetters } from './webhooks/dead-letters.ts';
@@ -114,6 +115,7 @@ export async function buildServer({
   await app.register(webhookRoutes, { webhooks, dead, limits, privateAllowed });
   await app.register(deviceSettings, { bus, records });
   await app.register(enrolmentKeyRoutes, { records });
+  await app.register(usageRoutes, { bus, records });
   if (visitors !== undefined) await app.register(visitorRoutes, { visitors });
   await app.register(liveFeed, { bus, running, visitors });
   await app.register(deviceRoutes, { bus, records, side, log, revokeMs: limits.COMMAND_MS * 2 });

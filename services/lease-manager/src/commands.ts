@@ -12,6 +12,7 @@ import { reassert } from './reassert.ts';
 import { release } from './release.ts';
 import { revokeDevice, revokeLease } from './revoke.ts';
 import { rotateDevice } from './rotate.ts';
+import { reportUsage } from './usage.ts';
 
 const PAGE = 100;
 
@@ -21,6 +22,8 @@ export async function serveCommands(version: string, deps: ManagerDeps): Promise
   await deps.bus.serve(version, {
     'lease.acquire': (request) => acquire(request, deps),
     'lease.release': (request) => release(request, deps),
+    'usage.report': (request) => reportUsage(request, store),
+    'usage.get': async ({ device, days }) => ({ ok: true, days: await store.usage.of(device, days, Date.now()) }),
     'lease.get': async ({ device }) => ({ ok: true, lease: (await store.leases.get(device)).lease }),
     'lease.list': async ({ cursor, limit, listener }) => {
       const page = await store.leases.list({ cursor, limit: limit ?? PAGE, listener });

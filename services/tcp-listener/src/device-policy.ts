@@ -9,6 +9,8 @@ export class DevicePolicy {
   readonly pace = new Pace();
   /** Visitors at once. */
   visitors = Number.POSITIVE_INFINITY;
+  #spentUntil = 0;
+  #changedAt = Number.NEGATIVE_INFINITY;
   #json = '{}';
   #newVisitors: TokenBucket | undefined;
   readonly #allowed = new Map<number, BlockList>();
@@ -17,12 +19,23 @@ export class DevicePolicy {
     const json = JSON.stringify(policy);
     if (json === this.#json) return; // told again: buckets stay as they are
     this.#json = json;
+    this.#spentUntil = 0; // the next report says whether the new cap is reached
+    this.#changedAt = performance.now();
     const { visitors, visitors_per_second: rate, bytes_per_second: bytes, allow = [] } = policy;
     this.visitors = visitors ?? Number.POSITIVE_INFINITY;
     this.pace.bytesPerSecond = bytes ?? Number.POSITIVE_INFINITY;
     this.#newVisitors = rate === undefined ? undefined : new TokenBucket(rate, Math.max(1, rate));
     this.#allowed.clear();
     for (const { port, from } of allow) this.#allowed.set(port, listOf(from));
+  }
+
+  /** Its bytes of the day are spent until then (milliseconds since 1970), as was asked at `askedAt`: by a policy that is over it means nothing. */
+  spent(until: number, askedAt: number): void {
+    if (askedAt > this.#changedAt) this.#spentUntil = until;
+  }
+
+  get isSpent(): boolean {
+    return this.#spentUntil > Date.now();
   }
 
   /** May somebody from this address visit the endpoint of that port? */

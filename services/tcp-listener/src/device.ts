@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { CommandRequest, OperatorUse } from '@culvert/bus';
 import type { Endpoint, ErrorCode } from '@culvert/contracts';
-import { digestOf } from '@culvert/service-kit';
+import { digestOf, type MovedBytes } from '@culvert/service-kit';
 import { DevicePolicy } from './device-policy.ts';
 import { Slots } from './slots.ts';
 import { type WarmBudget, WarmPool } from './warm-pool.ts';
@@ -15,6 +15,8 @@ export interface Visitor {
   epoch: number;
   /** No transfer is attached yet. */
   waiting: boolean;
+  /** What it has moved so far and is not counted yet; present while bytes flow. */
+  uncounted?: () => MovedBytes;
   /** Set when it is an operator's connection, which came past the public ports. */
   operator: OperatorUse | undefined;
   end(code: ErrorCode): void;

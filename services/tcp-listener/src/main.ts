@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { CulvertError, HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS } from '@culvert/contracts';
-import { InstanceRegistration, Reassertion, runService, setting } from '@culvert/service-kit';
+import { InstanceRegistration, Reassertion, runService, setting, UsageReport } from '@culvert/service-kit';
 import { assertedOf } from './asserted.ts';
 import { Canaries } from './canaries.ts';
 import { followExpiries, serveCommands } from './commands.ts';
@@ -89,8 +89,20 @@ await runService({
     const source = { id, incarnation: registration.record.incarnation };
     const events = new ConnEvents(bus, limits, log, metrics.droppedEvents, source);
     const canaries = new Canaries({ id, bus, limits, rendezvous, metrics, log });
+    const usage = new UsageReport({
+      ...{ bus, log, instance: id, incarnation: registration.record.incarnation, everyMs: limits.USAGE_MS },
+      collect: () => {
+        for (const device of tenures.devices())
+          for (const { uncounted } of device.visitors) if (uncounted) usage.add(device.name, uncounted());
+      },
+      onSpent: (name, until, askedAt) => {
+        const device = tenures.device(name);
+        device?.policy.spent(until, askedAt);
+      },
+    });
+    usage.start();
     const deps = {
-      ...{ tenures, events, metrics, limits, log },
+      ...{ usage, tenures, events, metrics, limits, log },
       dialling: {
         ...{ id, bus, limits, rendezvous },
         onUnanswered: (device: Device, dialledAt: number) => canaries.suspect(device, dialledAt),
@@ -128,6 +140,7 @@ await runService({
       grants.windDown();
       await windDown({ registration, redis, ports, tenures, limits, log });
       await transfers.close();
+      await usage.stop();
       await events.flush();
       events.stop();
       await registration.stop();

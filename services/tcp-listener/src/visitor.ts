@@ -1,8 +1,8 @@
 import type { Socket } from 'node:net';
 import type { OperatorUse } from '@culvert/bus';
 import { CulvertError, type Endpoint, type Limits, type VisitorOutcome } from '@culvert/contracts';
-import { outcomeOf, type SpliceResult } from '@culvert/relay';
-import { type Logger, randomId } from '@culvert/service-kit';
+import { outcomeOf, type SpliceOptions, type SpliceResult } from '@culvert/relay';
+import { type Logger, type MovedBytes, randomId, type UsageReport } from '@culvert/service-kit';
 import type { ConnEvents } from './conn-events.ts';
 import type { Device, Visitor } from './device.ts';
 import { answerHttp } from './http-answer.ts';
@@ -16,6 +16,7 @@ export interface VisitorDeps {
   dialling: DialDeps;
   tenures: Tenures;
   events: ConnEvents;
+  usage: Pick<UsageReport, 'add'>;
   metrics: ListenerMetrics;
   limits: Limits;
   log: Logger;
@@ -37,6 +38,9 @@ export interface Front {
 
 /** Transfers shorter than this send only `conn.closed`. */
 const OPENED_AFTER_MS = 1_000;
+
+/** The device has moved as much today as it may. */
+class BudgetSpent extends Error {}
 
 /** The visitor hung up before it had a transfer. Not an error code: nobody is left to be told. */
 class VisitorGone extends Error {}
@@ -85,6 +89,16 @@ export async function serveVisitor(
     opened = setTimeout(() => deps.events.publish('conn.opened', device.name, about()), OPENED_AFTER_MS);
     front?.joined();
   };
+  let counted = { toDevice: 0, toVisitor: 0 };
+  /** Bytes since it was asked last. */
+  const countUpTo = (moved: { toDevice: number; toVisitor: number }): MovedBytes => {
+    const since = { to_device: moved.toDevice - counted.toDevice, to_visitor: moved.toVisitor - counted.toVisitor };
+    counted = moved;
+    return since;
+  };
+  const onRunning: SpliceOptions['onRunning'] = (running) => {
+    visitor.uncounted = () => countUpTo(running.moved);
+  };
   try {
     admit(device, endpoint, socket, limits);
     device.visitors.add(visitor);
@@ -95,14 +109,19 @@ export async function serveVisitor(
     const wanted = { device, port: endpoint.port, visitor: from };
     const offeredAt = performance.now();
     endWatch();
-    const served = await visitWarm(untaken, { ...wanted, signal: life.signal, onAccepted: onJoined }, metrics);
+    const served = await visitWarm(untaken, { ...wanted, signal: life.signal, onAccepted: onJoined, onRunning }, metrics);
     if (served === undefined) {
       endWatch = watch();
       const until = untaken.socket === socket ? undefined : offeredAt + limits.DIAL_MS; // it has waited for a warm one before
       const transfer = await requestTransfer({ ...wanted, until }, life.signal, deps.dialling);
       endWatch();
       onJoined();
-      result = await transfer.splice(untaken.socket, { signal: life.signal, early: untaken.early, pace: device.policy.pace });
+      result = await transfer.splice(untaken.socket, {
+        signal: life.signal,
+        early: untaken.early,
+        pace: device.policy.pace,
+        onRunning,
+      });
     } else result = served;
   } catch (error) {
     result.outcome = outcomeOfError(error);
@@ -114,6 +133,7 @@ export async function serveVisitor(
   giveSlot();
   visitor.waiting = false;
   const { outcome, toDevice, toVisitor } = result;
+  deps.usage.add(device.name, countUpTo({ toDevice, toVisitor }));
   const durationMs = Math.round(performance.now() - startedAt);
   metrics.visitors.inc({ outcome });
   metrics.bytes.inc({ direction: 'to_device' }, toDevice);
@@ -138,6 +158,7 @@ function admit(device: Device, endpoint: Endpoint, { remoteAddress = '' }: Socke
   const state = device.tenure?.state;
   if (state === undefined || state === 'grace') throw new CulvertError('device_offline');
   const { policy } = device;
+  if (policy.isSpent) throw new BudgetSpent();
   if (endpoint.scheme === 'tcp' && !policy.allows(endpoint.port, remoteAddress)) throw new CulvertError('not_allowed');
   const most = Math.min(limits.VISITORS_PER_DEVICE, policy.visitors);
   if (!policy.takesVisitor()) throw new CulvertError('busy', 'too many new visitors of this device');
@@ -154,6 +175,7 @@ async function dismiss(socket: Socket, endpoint: Endpoint, outcome: VisitorOutco
 
 function outcomeOfError(error: unknown): VisitorOutcome {
   if (error instanceof VisitorGone) return 'visitor_gone';
+  if (error instanceof BudgetSpent) return 'budget_spent';
   return error instanceof CulvertError && error.code !== 'internal' ? outcomeOf(error.code) : 'internal';
 }
 

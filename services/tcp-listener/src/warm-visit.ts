@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { CulvertError, REFUSED_CODES } from '@culvert/contracts';
-import type { SpliceResult } from '@culvert/relay';
+import type { SpliceOptions, SpliceResult } from '@culvert/relay';
 import { randomId } from '@culvert/service-kit';
 import type { Device } from './device.ts';
 import type { ListenerMetrics } from './metrics.ts';
@@ -14,6 +14,7 @@ export interface WarmVisit {
   signal: AbortSignal;
   /** The device has a target: the visitor is served from here on. */
   onAccepted(): void;
+  onRunning: SpliceOptions['onRunning'];
 }
 
 /** No warm transfer took the visitor: here it is, and what was read of it. No target can have seen that. */
@@ -34,7 +35,7 @@ export interface Untaken {
  */
 export async function visitWarm(
   untaken: Untaken,
-  { device, port, visitor, signal, onAccepted }: WarmVisit,
+  { device, port, visitor, signal, onAccepted, onRunning }: WarmVisit,
   { warmOffers }: Pick<ListenerMetrics, 'warmOffers'>,
 ): Promise<SpliceResult | undefined> {
   for (let host = device.warm.take(); host !== undefined; host = device.warm.take()) {
@@ -47,6 +48,7 @@ export async function visitWarm(
         signal,
         early: untaken.early,
         pace: device.policy.pace,
+        onRunning,
         onAccepted: () => {
           accepted = true;
           warmOffers.inc({ outcome: 'accepted' });

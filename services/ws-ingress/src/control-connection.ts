@@ -58,6 +58,9 @@ export interface ControlDeps {
 const STORE_KNOWS: ReadonlySet<ErrorCode> = new Set(['moved', 'superseded', 'revoked', 'lease_lost']);
 /** Close codes of a device that leaves in order; 1005 is a close frame without a code. */
 const IN_ORDER = new Set([1000, 1001, 1005]);
+/** Headers of short frames; those of clients have a mask. A ping that is answered counts twice: it and its pong. */
+const SERVER_FRAME_BYTES = 2;
+const CLIENT_FRAME_BYTES = 6;
 const CLOSE_REASON_BYTES = 123;
 
 /**
@@ -73,6 +76,7 @@ export class ControlConnection {
   readonly #ws: WebSocket;
   readonly #deps: ControlDeps;
   readonly #startedAt = performance.now();
+  #bytes = 0;
   /** Dials that the device may still refuse: id → who asked, and until when. In order of time. */
   readonly #dials = new Map<string, { listener: string; until: number }>();
   readonly #probes = new Set<() => void>();
@@ -93,8 +97,8 @@ export class ControlConnection {
       });
     }
     ws.on('message', (data, isBinary) => this.#onMessage(data, isBinary));
-    ws.on('ping', () => this.#onFrame());
-    ws.on('pong', () => this.#onFrame());
+    ws.on('ping', (data) => this.#onFrame(data.length));
+    ws.on('pong', (data) => this.#onFrame(data.length));
     ws.on('error', (error) => this.#onError(error));
     ws.on('close', (code) => this.#end(IN_ORDER.has(code) ? 'closed' : 'connection_broken'));
   }
@@ -165,7 +169,9 @@ export class ControlConnection {
 
   ping(): void {
     this.#forgetDials();
-    if (this.#roomFor(2)) this.#ws.ping();
+    if (!this.#roomFor(2)) return;
+    this.#bytes += SERVER_FRAME_BYTES;
+    this.#ws.ping();
   }
 
   lost(): void {
@@ -178,18 +184,26 @@ export class ControlConnection {
     this.#end(STORE_KNOWS.has(code) ? undefined : reason, code, message);
   }
 
+  /** Bytes of frames in both directions since it was asked last. */
+  takeBytes(): number {
+    const bytes = this.#bytes;
+    this.#bytes = 0;
+    return bytes;
+  }
+
   /** Resolves when the socket is gone; at the latest CLOSE_MS after the end. */
   async closed(): Promise<void> {
     if (this.#ws.readyState !== WebSocket.CLOSED) await new Promise((done) => this.#ws.once('close', done));
   }
 
-  #onFrame(): void {
+  #onFrame(length: number): void {
+    this.#bytes += length + CLIENT_FRAME_BYTES;
     this.heardAt = performance.now();
     for (const heard of this.#probes) heard();
   }
 
   #onMessage(data: RawData, isBinary: boolean): void {
-    this.#onFrame();
+    this.#onFrame(byteLengthOf(data));
     if (this.#ended) return;
     if (isBinary && this.#inline !== undefined) {
       this.#obeyInline(() => this.#inline?.receive(data as Buffer)); // `ws` gives one buffer unless told otherwise
@@ -261,6 +275,7 @@ export class ControlConnection {
   #send(message: Message): boolean {
     const text = encodeMessage(message);
     if (!this.#roomFor(text.length)) return false;
+    this.#bytes += Buffer.byteLength(text) + SERVER_FRAME_BYTES;
     this.#ws.send(text);
     return true;
   }
@@ -283,6 +298,9 @@ export class ControlConnection {
     log.info({ event: 'control.ended', device, epoch, reason: reason ?? code, message, seconds });
   }
 }
+
+const byteLengthOf = (data: RawData): number =>
+  Array.isArray(data) ? data.reduce((sum, part) => sum + part.length, 0) : data.byteLength;
 
 /** The longest prefix of at most `bytes` bytes that cuts no character in two. */
 function utf8Prefix(text: string, bytes: number): string {

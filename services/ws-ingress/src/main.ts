@@ -1,6 +1,14 @@
 import { BlockList } from 'node:net';
 import { HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS, SUBPROTOCOL } from '@culvert/contracts';
-import { InstanceRegistration, type Reader, Reassertion, runService, serveHandshakes, setting } from '@culvert/service-kit';
+import {
+  InstanceRegistration,
+  type Reader,
+  Reassertion,
+  runService,
+  serveHandshakes,
+  setting,
+  UsageReport,
+} from '@culvert/service-kit';
 import { INLINE_MESSAGE_MAX, renderRefusal } from '@culvert/wire';
 import { WebSocketServer } from 'ws';
 import { assertedOf } from './asserted.ts';
@@ -82,6 +90,7 @@ await runService({
     const inline: InlineDeps = { limits, log, metrics, listeners: new ListenerAddresses(redis), budget };
     const scheme = config.CULVERT_PUBLIC_SCHEME === 'https' ? 'https' : 'http';
     const tcpHost = config.CULVERT_PUBLIC_HOST || config.CULVERT_DOMAIN;
+    let usage: UsageReport | undefined; // until there is a registration nothing is held
     const control: ControlDeps = {
       bus,
       limits,
@@ -92,7 +101,10 @@ await runService({
       metrics,
       inline,
       publicSide: publicSideOf(scheme, config.CULVERT_PUBLIC_PORT, tcpHost),
-      onEnded: (connection) => connections.delete(connection),
+      onEnded: (connection) => {
+        connections.delete(connection);
+        usage?.add(connection.device, { control: connection.takeBytes() });
+      },
     };
     let windingDown = false;
     health.addCheck('winding-down', () => (windingDown ? 'this instance is winding down' : undefined));
@@ -120,6 +132,13 @@ await runService({
     });
     const registration = new InstanceRegistration(redis, limits, log, { id, service: SERVICE, address: server.address });
     fenced = () => registration.fence !== undefined;
+    usage = new UsageReport({
+      ...{ bus, log, instance: id, incarnation: registration.record.incarnation, everyMs: limits.USAGE_CONTROL_MS },
+      collect: () => {
+        for (const connection of connections.all()) usage?.add(connection.device, { control: connection.takeBytes() });
+      },
+    });
+    usage.start();
     registration.onFenced = () => reassertion.run();
     registration.onStoreChanged = () => void reassertion.run();
     bus.onReconnected(() => void reassertion.run());
@@ -132,6 +151,7 @@ await runService({
       await server.close();
       wheel.stop();
       await releases.settle(limits.STOP_MS / 4);
+      await usage?.stop();
       await registration.stop();
     });
   },
