@@ -24,7 +24,7 @@ import { relayAlone } from './drivers/relay.ts';
 import { ssh } from './drivers/ssh.ts';
 import { wsStreams } from './drivers/ws-streams.ts';
 import { wstunnel } from './drivers/wstunnel.ts';
-import { type Figures, FULL, GROUPS, measure, QUICK, type Sizes } from './measures.ts';
+import { type Figures, FULL, GROUPS, measure, QUICK, type Sizes, WARM_UP } from './measures.ts';
 import { enterNamespace } from './namespace.ts';
 import { machine, markdown, type Result, type Run, save, short } from './report.ts';
 
@@ -76,7 +76,7 @@ const results: Result[] = [];
 try {
   for (const driver of chosen) await start(driver);
   // What a compiler does once belongs to no round.
-  if (!values.quick) await round('warm-up', { ...QUICK, groups }, () => {});
+  if (!values.quick) await round('warm-up', { ...WARM_UP, groups }, () => {});
   for (let count = 1, longest = 0; count <= sizes.rounds; count += 1) {
     const at = performance.now();
     if (count > 1 && at - startedAt + longest > Number(values.minutes) * 60_000) {
