@@ -4,6 +4,8 @@ import type { Endpoint } from '@culvert/contracts';
 
 const CLI = fileURLToPath(new URL('../../agent/cli/bin/culvert.mjs', import.meta.url));
 
+const CULVERT_AGENT = [process.execPath, CLI, 'agent'];
+
 export interface CliOutput {
   code: number;
   stdout: string;
@@ -33,6 +35,8 @@ export interface AgentOptions {
   env?: Record<string, string>;
   /** Put before the command: a program that becomes it, such as nsenter. */
   prefix?: readonly string[];
+  /** Another agent with the same options. Default: `culvert agent`. */
+  program?: readonly string[];
 }
 
 export interface AgentEvent extends Record<string, unknown> {
@@ -50,8 +54,11 @@ export class RunningAgent {
   #wake: () => void = () => {};
   #taken = 0;
 
-  constructor(server: string, { name, token, mappings, args = [], env = {}, prefix = [] }: AgentOptions) {
-    const line = [...prefix, process.execPath, CLI, 'agent', '--server', server, '--name', name, '--json', ...args, ...mappings];
+  constructor(
+    server: string,
+    { name, token, mappings, args = [], env = {}, prefix = [], program = CULVERT_AGENT }: AgentOptions,
+  ) {
+    const line = [...prefix, ...program, '--server', server, '--name', name, '--json', ...args, ...mappings];
     this.#child = spawn(line[0] as string, line.slice(1), {
       env: { PATH: process.env.PATH, CULVERT_TOKEN: token, ...env },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],

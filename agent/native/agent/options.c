@@ -17,7 +17,7 @@ static const char HELP[] =
     "  --server URL         origin of the server, https://HOST; may be given up to 8 times: they are tried in turn\n"
     "  --name NAME          the name given to: culvert device add\n"
     "  --token-file FILE    file that holds the device token, read anew before every connection\n"
-    "  --ca-file FILE       certificates (PEM) to trust besides those of the system\n"
+    "  --ca-file FILE       certificates (PEM) to trust besides those of the system (or CULVERT_CA_FILE)\n"
     "  --pin BASE64         take only a server whose public key has this SHA-256\n"
     "  --proxy URL          HTTP proxy, http://[user:password@]host:port; \"\": none, whatever the environment says\n"
     "  --warm N             warm transfers to keep when the server grants them (default: 4; 0: none)\n"
@@ -256,6 +256,7 @@ int options_read(options *o, int argc, char **argv) {
     if (strcmp(name, "server") == 0) before.server = 1;
   }
   if (config != NULL) read_file(o, &before, config);
+  if (o->ca_file == NULL && getenv("CULVERT_CA_FILE") != NULL) o->ca_file = getenv("CULVERT_CA_FILE");
   choose_proxies(o);
   check(o);
   if (faults == 0) return -1;

@@ -1,5 +1,6 @@
 /* TLS by mbedTLS, 2.28 or 3. */
 #include <mbedtls/error.h>
+#include <mbedtls/pem.h>
 #include <mbedtls/sha256.h>
 #include <mbedtls/ssl.h>
 #include <mbedtls/version.h>
@@ -12,6 +13,7 @@
 #endif
 
 #include "tls.h"
+#include "tls_names.h"
 
 struct tls_session {
   mbedtls_ssl_context ssl;
@@ -26,6 +28,27 @@ static char pinned[48];
 /* The session of the last handshake, to be resumed: a transfer then costs one round trip less, and no certificates. */
 static mbedtls_ssl_session resumable;
 static char resumable_host[256];
+/* Whom the handshake that is being made is for. */
+static const char *verified_host = "";
+
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+static const unsigned char *pem_bytes(const mbedtls_pem_context *pem) {
+  size_t length;
+  return mbedtls_pem_get_buffer((mbedtls_pem_context *)pem, &length);
+}
+static size_t pem_length(const mbedtls_pem_context *pem) {
+  size_t length;
+  mbedtls_pem_get_buffer((mbedtls_pem_context *)pem, &length);
+  return length;
+}
+#else
+static const unsigned char *pem_bytes(const mbedtls_pem_context *pem) {
+  return pem->buf;
+}
+static size_t pem_length(const mbedtls_pem_context *pem) {
+  return pem->buflen;
+}
+#endif
 
 static int fill_random(void *context, unsigned char *out, size_t length) {
   os_random(context, out, length);
@@ -47,6 +70,51 @@ static void load_system_authorities(void) {
   }
 }
 
+/* Called for critical extensions that mbedTLS does not know: the one that is enforced by on_verify is taken. */
+static int on_extension(void *context, const mbedtls_x509_crt *certificate, const mbedtls_x509_buf *identifier, int critical,
+                        const unsigned char *at, const unsigned char *end) {
+  (void)context;
+  (void)certificate;
+  (void)critical;
+  (void)at;
+  (void)end;
+  return is_name_constraints(identifier) ? 0 : MBEDTLS_ERR_X509_INVALID_EXTENSIONS;
+}
+
+/* Every certificate of the file; -1 when one cannot be taken, or there is none. */
+static int load_file(const char *path) {
+  static unsigned char text[65536];
+  FILE *file = fopen(path, "rb");
+  size_t length;
+  const unsigned char *at = text;
+  int count = 0;
+  if (file == NULL) return -1;
+  length = fread(text, 1, sizeof text - 1, file);
+  fclose(file);
+  text[length] = '\0';
+  while (strstr((const char *)at, "-----BEGIN CERTIFICATE-----") != NULL) {
+    mbedtls_pem_context pem;
+    size_t used;
+    int failed;
+    mbedtls_pem_init(&pem);
+    failed = mbedtls_pem_read_buffer(&pem, "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----", at, NULL, 0, &used);
+    if (failed == 0) failed = mbedtls_x509_crt_parse_der_with_ext_cb(&authorities, pem_bytes(&pem), pem_length(&pem), 1, on_extension, NULL);
+    mbedtls_pem_free(&pem);
+    if (failed != 0) return -1;
+    at += used;
+    count++;
+  }
+  return count > 0 ? 0 : -1;
+}
+
+/* An authority that is confined to other names vouches for nothing here; an address in the server's certificate counts. */
+static int on_verify(void *context, mbedtls_x509_crt *certificate, int depth, uint32_t *flags) {
+  (void)context;
+  if (depth > 0 && !certificate_permits(certificate, verified_host)) *flags |= MBEDTLS_X509_BADCERT_OTHER;
+  if (depth == 0 && certificate_has_address(certificate, verified_host)) *flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_CN_MISMATCH;
+  return 0;
+}
+
 int tls_start(const char *ca_file, const char *pin, char *why, size_t size) {
   int result;
   mbedtls_ssl_config_init(&config);
@@ -56,7 +124,7 @@ int tls_start(const char *ca_file, const char *pin, char *why, size_t size) {
   psa_crypto_init();
 #endif
   load_system_authorities();
-  if (ca_file != NULL && (result = mbedtls_x509_crt_parse_file(&authorities, ca_file)) != 0) {
+  if (ca_file != NULL && load_file(ca_file) != 0) {
     snprintf(why, size, "--ca-file %s holds no certificate; expected PEM", ca_file);
     return -1;
   }
@@ -72,6 +140,7 @@ int tls_start(const char *ca_file, const char *pin, char *why, size_t size) {
   }
   mbedtls_ssl_conf_rng(&config, fill_random, NULL);
   mbedtls_ssl_conf_authmode(&config, MBEDTLS_SSL_VERIFY_REQUIRED);
+  mbedtls_ssl_conf_verify(&config, on_verify, NULL);
   mbedtls_ssl_conf_ca_chain(&config, &authorities, NULL);
 #if MBEDTLS_VERSION_NUMBER < 0x03000000
   mbedtls_ssl_conf_min_version(&config, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
@@ -122,7 +191,9 @@ static int pin_matches(const tls_session *session) {
 }
 
 int tls_handshake(tls_session *session, int *want_write, char *why, size_t size) {
-  int result = mbedtls_ssl_handshake(&session->ssl);
+  int result;
+  verified_host = session->host;
+  result = mbedtls_ssl_handshake(&session->ssl);
   *want_write = result == MBEDTLS_ERR_SSL_WANT_WRITE;
   if (result == MBEDTLS_ERR_SSL_WANT_READ || result == MBEDTLS_ERR_SSL_WANT_WRITE) return OS_AGAIN;
   if (result == 0 && !pin_matches(session)) {
@@ -142,6 +213,7 @@ int tls_handshake(tls_session *session, int *want_write, char *why, size_t size)
     const char *what = (flags & MBEDTLS_X509_BADCERT_CN_MISMATCH) != 0 ? "it is for another name"
                        : (flags & MBEDTLS_X509_BADCERT_EXPIRED) != 0   ? "it has expired"
                        : (flags & MBEDTLS_X509_BADCERT_FUTURE) != 0    ? "it is not valid yet; is the clock right?"
+                       : (flags & MBEDTLS_X509_BADCERT_OTHER) != 0     ? "its authority may not vouch for this name"
                                                                        : "no authority that is trusted here has signed it";
     snprintf(why, size, "the certificate cannot be trusted: %s", what);
   } else {
