@@ -20,7 +20,8 @@ export async function serveHealth(host: string, port: number, instance: string):
   const checks = new Map<string, ReadyCheck>();
 
   const server: Server = createServer(
-    { requestTimeout: 5_000, headersTimeout: 5_000, keepAliveTimeout: 5_000 },
+    // Node looks at deadlines every 30 s unless told otherwise: strangers would hold their places as long.
+    { requestTimeout: 5_000, headersTimeout: 5_000, keepAliveTimeout: 5_000, connectionsCheckingInterval: 1_000 },
     (request, response) => {
       const send = (status: number, type: string, body: string): void => {
         response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' });
