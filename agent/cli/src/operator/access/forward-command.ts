@@ -1,6 +1,7 @@
 import { type Access, forwardStreams, type LocalServer, listenForward } from '@culvert/agent';
 import { CulvertError, faultOfDeviceName } from '@culvert/contracts';
 import { Command } from 'commander';
+import { isSecret, SECRET_FAULT } from '../../agent/agent-options.ts';
 import { CommandError, EXIT } from '../../exit.ts';
 import { ACCESS_HELP, type AccessFlags, accessOf, commandErrorOf, withAccessOptions } from './access-options.ts';
 import { type LocalMapping, parseLocalMapping } from './local-mapping.ts';
@@ -54,7 +55,7 @@ export function forwardCommand(): Command {
 function mappingsOf(words: readonly string[], faults: string[]): LocalMapping[] {
   const mappings: LocalMapping[] = [];
   for (const word of words) {
-    const parsed = parseLocalMapping(word);
+    const parsed = isSecret(word) ? SECRET_FAULT : parseLocalMapping(word);
     if (typeof parsed === 'string') faults.push(parsed);
     else mappings.push(parsed);
   }
