@@ -1,4 +1,4 @@
-/** `npm run check`: types, lint and format, layers. */
+/** `npm run check`: types, lint and format, layers, known holes in dependencies. */
 import { runChecks } from './checks.ts';
 
 const { passed, failed } = runChecks();

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
+import { auditDependencies } from './audit.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const bin = (name: string): string => join(ROOT, 'node_modules/.bin', name);
@@ -25,7 +26,7 @@ export interface CheckResults {
   failed: number;
 }
 
-/** Runs the checks that need no test: types, lint and format, layers. Prints the output of those that fail. */
+/** Runs the checks that need no test: types, lint and format, layers, dependencies. Prints the output of those that fail. */
 export function runChecks(): CheckResults {
   const results = { passed: 0, failed: 0 };
   for (const { name, command, args } of CHECKS) {
@@ -35,6 +36,12 @@ export function runChecks(): CheckResults {
     results[well ? 'passed' : 'failed'] += 1;
     console.log(`${well ? 'ok  ' : 'FAIL'} ${name} (${Math.round(performance.now() - started)} ms)`);
     if (!well) console.log(`${run.stdout ?? ''}${run.stderr ?? ''}${run.error?.message ?? ''}`);
+  }
+  const { verdict, text } = auditDependencies(ROOT);
+  if (verdict === 'unknown') console.log(`NOT CHECKED dependencies: ${text}`);
+  else {
+    results[verdict === 'ok' ? 'passed' : 'failed'] += 1;
+    console.log(`${verdict === 'ok' ? 'ok  ' : 'FAIL'} dependencies: ${text}`);
   }
   return results;
 }
