@@ -161,9 +161,29 @@ describe('who watches visitors', () => {
       outcome: 'ok',
     });
     expect(rest.tcp[0]).toMatchObject({ port: 7, outcome: 'ok', to_device: 5, to_visitor: 5 });
+    const shown = (await stack.culvert('visitors', 'shop')).stdout;
+    expect([shown.includes('GET /cart'), shown.includes('tcp:7')]).toEqual([true, true]);
+    expect((await stack.culvert('usage', 'shop')).stdout).toContain('TO VISITORS');
     end.abort();
     await tcp.close();
   });
+});
+
+it('the command line adds a webhook, says what became of it, and removes it', async () => {
+  const refused = await stack.culvert('webhook', 'add', 'http://127.0.0.1:9/');
+  expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('expected an https URL of a public host')]);
+  const added = JSON.parse(
+    (await stack.culvert('webhook', 'add', 'https://culvert.invalid/hook', '--type', 'lease.*,device.connected', '--json'))
+      .stdout,
+  );
+  expect(added).toMatchObject({ state: 'on', types: ['lease.*', 'device.connected'], secret: expect.stringMatching(/^whsec_/) });
+  expect((await stack.culvert('webhook', 'list')).stdout).toContain(added.id);
+  const ping = await stack.culvert('webhook', 'ping', added.id);
+  expect([ping.code, ping.stdout]).toEqual([1, expect.stringContaining('not taken')]);
+  expect((await stack.culvert('webhook', 'dead', added.id)).stdout).toContain('no dead letters');
+  expect((await stack.culvert('webhook', 'replay', added.id)).code).toBe(0);
+  expect((await stack.culvert('webhook', 'remove', added.id)).code).toBe(0);
+  expect((await stack.culvert('webhook', 'list')).stdout).toContain('no webhooks');
 });
 
 it('a generator of clients takes the OpenAPI document, and the compiler takes the client', async () => {

@@ -5,6 +5,7 @@ import { forwardCommand } from './operator/access/forward-command.ts';
 import { socksCommand } from './operator/access/socks-command.ts';
 import { deviceCommands } from './operator/device-commands.ts';
 import { shareCommand } from './operator/share-commands.ts';
+import { watchCommands } from './operator/watch-commands.ts';
 import { webhookCommands } from './operator/webhook-commands.ts';
 import { version } from './version.ts';
 
@@ -28,6 +29,8 @@ const program = new Command('culvert')
   .addCommand(shareCommand())
   .addCommand(forwardCommand())
   .addCommand(socksCommand());
+
+for (const command of watchCommands()) program.addCommand(command);
 
 for (const command of everyCommand(program)) command.exitOverride().showHelpAfterError('(add --help for the usage)');
 

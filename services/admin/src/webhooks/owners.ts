@@ -63,6 +63,7 @@ export class WebhookOwners {
     const { records, log } = this.#deps;
     try {
       const kv = await this.#open();
+      await Promise.all([...this.#owned].map(([id, mine]) => this.#renew(kv, id, mine)));
       const seen = new Set<string>();
       for await (const record of records.all('webhook')) {
         seen.add(record.id);
@@ -95,9 +96,14 @@ export class WebhookOwners {
       this.#deps.log.info({ event: 'webhook.owned', webhook: id });
       return;
     }
+    mine.life.changed(record);
+  }
+
+  /** Before all else: it needs NATS only. What fails is tried again at the next look, until the claim is over. */
+  async #renew(kv: KV, id: string, mine: Owned): Promise<void> {
+    const askedAt = performance.now();
     const revision = await kv.update(id, this.#deps.owner, mine.revision).catch(() => undefined);
     if (revision !== undefined) Object.assign(mine, { revision, renewedAt: askedAt });
-    mine.life.changed(record);
   }
 
   async #drop(kv: KV, id: string): Promise<void> {
