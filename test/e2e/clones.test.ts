@@ -84,19 +84,53 @@ describe('two clients with one token', () => {
   });
 });
 
+/** What is promised to a client that is started again, with the limits as they are shipped. */
+const BACK_MS = 3_000;
+const ROUNDS = 3;
+
+/** How long `work` takes, and the longest that an ordinary connection took meanwhile: that much the machine adds just now. */
+async function timed(work: () => Promise<unknown>, ordinary: () => Promise<unknown>): Promise<{ ms: number; noise: number }> {
+  const startedAt = performance.now();
+  let ms: number | undefined;
+  const worked = work().finally(() => {
+    ms = performance.now() - startedAt;
+  });
+  let noise = 0;
+  while (ms === undefined) {
+    const from = performance.now();
+    await ordinary();
+    noise = Math.max(noise, performance.now() - from);
+  }
+  await worked;
+  return { ms, noise };
+}
+
 describe('a client that is started again', () => {
   it('has its name after one probe while the server still holds the connection of its frozen predecessor', async () => {
     const token = await stack.addDevice('restarted');
     const mappings = [`tcp:7=127.0.0.1:${target.port}`];
     const old = await stack.runAgent({ name: 'restarted', token, mappings });
     old.pause();
-    const startedAt = performance.now();
-    const knocked = await knock(stack.info, { name: 'restarted', token, boot: bootOf('n'), ports: 'tcp:7' });
-    // The probe takes 2 s; what comes on top is the machine's. Others keep such a client out for a minute or for ever.
-    expect(performance.now() - startedAt).toBeLessThan(12_000);
-    expect(knocked).toMatchObject({ ready: true, resumed: true });
+    const ordinaryToken = await stack.addDevice('ordinary');
+    const ordinary = async (): Promise<void> => {
+      const plain = await knock(stack.info, { name: 'ordinary', token: ordinaryToken, boot: bootOf('o') });
+      if (plain.ready) plain.ws.close(1000);
+    };
+    let holder: Knocked | undefined;
+    let late = 0;
+    for (let round = 0; round < ROUNDS; round += 1) {
+      if (holder?.ready) holder.ws.pause(); // frozen in its turn
+      const device = { name: 'restarted', token, boot: bootOf(`n${round}`), ports: 'tcp:7' };
+      const { ms, noise } = await timed(async () => {
+        holder = await knock(stack.info, device);
+      }, ordinary);
+      expect(holder).toMatchObject({ ready: true, resumed: true });
+      late = ms - BACK_MS - noise;
+      if (late <= 0) break; // a busy machine has another try
+    }
+    expect(late).toBeLessThanOrEqual(0);
     await old.kill();
-    if (knocked.ready) knocked.ws.close(1000);
+    if (holder?.ready) holder.ws.close(1000);
     const next = await stack.runAgent({ name: 'restarted', token, mappings });
     expect(next.endpoint(7).public_port).toBe(old.endpoint(7).public_port);
     expect((await tcpVisitor(next.endpoint(7).public_port as number, 'hello')).data.toString()).toBe('hello');
