@@ -1,7 +1,8 @@
 /**
  * `npm run test:faults`: every fault in real time with the limits as they are shipped, about 25 minutes; FAULT_MINUTES goes on
- * longer; at the end a storm of 5,000 devices. What is not well is tried once more: twice wrong, it has failed. `short` runs the scaled-down version; a further argument is a pattern of the
- * faults to run. Ends with the table and the line `N passed, N failed`.
+ * longer. At the end a storm of 5,000 devices (or FAULT_DEVICES), and the store emptied under them. What is not well is tried
+ * once more: wrong twice, it has failed. `short` runs the scaled-down version; a further argument is a pattern of the faults
+ * to run. Ends with the table and the line `N passed, N failed`.
  */
 import { REAL, SHORT } from './profile.ts';
 import { isWell, type Row, runFaults, tableOf, type Verdict } from './run.ts';
@@ -35,7 +36,9 @@ console.log(`${verdicts.length - of('failed').length} passed, ${of('failed').len
 process.exit(of('failed').length === 0 ? 0 : 1);
 
 async function storm(): Promise<boolean> {
-  const faults = await runStorm(profile.storm, console.log).catch((error: Error) => [error.message]);
+  const faults = await runStorm(Number(process.env.FAULT_DEVICES ?? profile.storm), console.log).catch((error: Error) => [
+    error.message,
+  ]);
   for (const fault of faults) console.log(`FAIL ${STORM}: ${fault}`);
   return faults.length === 0;
 }

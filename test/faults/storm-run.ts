@@ -1,4 +1,5 @@
 import { startStack } from '../harness/system.ts';
+import { runEmptied } from './emptied.ts';
 import { Storm, stormText } from './storm.ts';
 
 /** All of them must be back within this time, as shipped: 5,000 devices on two cores. */
@@ -6,7 +7,10 @@ export const BACK_MS = 60_000;
 const CONNECT_MS = 240_000;
 const SPARE_PORTS = 100;
 
-/** Connects `devices` raw clients, cuts all their links at once, and waits until they are back. What was wrong, in sentences. */
+/**
+ * Connects `devices` raw clients, cuts all their links at once, waits until they are back, and then empties the store under
+ * them. What was wrong, in sentences.
+ */
 export async function runStorm(devices: number, tell: (text: string) => void): Promise<string[]> {
   const stack = await startStack({
     env: { CULVERT_REPLICAS: 'ws-ingress=2,lease-manager=2,port-allocator=2' },
@@ -23,6 +27,7 @@ export async function runStorm(devices: number, tell: (text: string) => void): P
     if (report.missing.length > 0)
       faults.push(`${report.missing.length} devices did not come back: ${report.missing.slice(0, 5).join(', ')}`);
     if (report.backMs > BACK_MS) faults.push(`they were back after ${report.backMs} ms; at most ${BACK_MS} were promised`);
+    if (report.missing.length === 0) faults.push(...(await runEmptied(stack.info, storm, tell)));
     return faults;
   } finally {
     storm?.stop();
