@@ -121,14 +121,14 @@ export class SentinelSet {
   }
 
   /** Settles when the sentinels name another primary than that one, and it says so itself. */
-  async failedOver(from: Member): Promise<Member> {
+  async failedOver(from: Member, deadlineMs = 20_000): Promise<Member> {
     return eventually(
       'a failover',
       async () => {
         const now = await this.primary();
         return now !== from && (await now.ask('ROLE')).startsWith('master') && now;
       },
-      20_000,
+      deadlineMs,
     );
   }
 

@@ -56,7 +56,10 @@ export const EVENT_DATA = {
   'conn.failed': Type.Object({ ...conn, outcome: Text, wait_ms: Millis }),
   'ports.exhausted': Type.Object({ ...base, listener: Text, device: Text }),
   'instance.gone': Type.Object({ ...base, instance: Text, service: Text }),
-  /** The store has lost data and was rebuilt from the living; the last events before it may be missing. */
+  /**
+   * `data_lost`: the store was rebuilt from the living; the last events before it may be missing. `writes_lost`: the last writes
+   * before a failover are lost, and what their events said may not hold any more.
+   */
   'store.recovered': Type.Object({
     ...base,
     incarnation: Text,

@@ -3,6 +3,8 @@ export const keys = {
   incarnation: 'store:incarnation',
   /** Of a store that has lost its data, until it is rebuilt; `store:incarnation` is absent meanwhile. */
   recovery: 'store:recovery',
+  /** Replication id of the server that was taken into service last, and the least number of events of tenures from before it. */
+  primary: 'store:primary',
   device: (device: string) => `device:${device}`,
   token: (digest: string) => `token:${digest}`,
   devices: 'devices',

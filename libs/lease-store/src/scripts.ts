@@ -12,10 +12,13 @@ interface Script {
 const FOLDER = new URL('./scripts/', import.meta.url);
 const read = (name: string): string => readFileSync(new URL(name, FOLDER), 'utf8');
 const scripts = new Map<string, Script>();
+function withIncludes(text: string): string {
+  return text.replace(/^-- @include (\w+)$/gm, (_, name: string) => withIncludes(read(`includes/${name}.lua`)));
+}
 for (const file of readdirSync(FOLDER)) {
   const match = /^([a-z_]+)-[0-9]+\.lua$/.exec(file);
   if (match === null) continue;
-  const text = read(file).replace(/^-- @include (\w+)$/m, (_, name: string) => read(`includes/${name}.lua`));
+  const text = withIncludes(read(file));
   scripts.set(match[1] as string, { text, sha: createHash('sha1').update(text).digest('hex') });
 }
 

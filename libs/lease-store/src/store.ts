@@ -8,6 +8,7 @@ import { Outbox } from './outbox.ts';
 import { Ports } from './ports.ts';
 import { Recovery } from './recovery.ts';
 import { readAlive } from './scripts.ts';
+import { Succession } from './succession.ts';
 import { Usage } from './usage.ts';
 
 /** The lease store over one Redis connection, which the caller owns. */
@@ -20,6 +21,7 @@ export class LeaseStore {
   readonly outbox: Outbox;
   readonly recovery: Recovery;
   readonly usage: Usage;
+  readonly succession: Succession;
   readonly #redis: Redis;
 
   constructor(redis: Redis, limits: Limits) {
@@ -32,6 +34,7 @@ export class LeaseStore {
     this.outbox = new Outbox(redis);
     this.recovery = new Recovery(redis, limits);
     this.usage = new Usage(redis);
+    this.succession = new Succession(redis);
   }
 
   /** The random name of this store's life; it begins the id of every event. @throws CulvertError `recovering` */

@@ -8,10 +8,8 @@ import { headers, type NatsConnection } from '@nats-io/transport-node';
 import type { Redis } from 'ioredis';
 import type { ManagerDeps } from './deps.ts';
 import { DeviceBucket } from './device-bucket.ts';
+import { lastSent, OUTBOX_HEADER, type Place } from './last-sent.ts';
 import { ensureStreams } from './streams.ts';
-
-/** Where in the outbox a message of the stream came from: `<store incarnation> <position>`. */
-export const OUTBOX_HEADER = 'Culvert-Outbox';
 
 const LOCK_TTL_MS = 5_000;
 const STANDBY_MS = 1_000;
@@ -19,13 +17,6 @@ const STANDBY_MS = 1_000;
 const BATCH = 100;
 const WAIT_MS = 1_000;
 const PUBLISH_MS = 5_000;
-
-interface Place {
-  /** Of the stream's last message. */
-  sequence: number;
-  /** Of the outbox: everything up to it is in the stream. */
-  position: string;
-}
 
 /**
  * Relays the outbox to the stream, in order, at least once. One instance does, by a lock in Redis; the others stand by.
@@ -132,16 +123,8 @@ export class Relay {
     return place;
   }
 
-  /** The stream says how far the outbox has been relayed. */
   async #find(): Promise<Place> {
-    const jsm = await jetstreamManager(this.#nc);
-    const { state } = await jsm.streams.info(EVENTS_STREAM);
-    if (state.messages === 0) return { sequence: state.last_seq, position: '0' };
-    const last = await jsm.streams.getMessage(EVENTS_STREAM, { seq: state.last_seq });
-    const [incarnation, position] = (last?.header?.get(OUTBOX_HEADER) ?? '').split(' ');
-    // Positions of an earlier life of the store mean nothing in this one.
-    const known = incarnation === (await this.#store.incarnation()) && position !== undefined;
-    return { sequence: state.last_seq, position: known ? position : '0' };
+    return lastSent(await jetstreamManager(this.#nc), this.#store);
   }
 
   async #pause(ms: number): Promise<void> {

@@ -3,6 +3,7 @@ import type { ManagerDeps } from './deps.ts';
 import { inParallel } from './parallel.ts';
 import { StoreRecovery } from './recovery.ts';
 import { Rehoming } from './rehoming.ts';
+import { settlePrimary } from './succession.ts';
 
 const SERVICES = ['ws-ingress', 'tcp-listener', 'lease-manager', 'port-allocator', 'admin'] as const;
 /** Leases looked at in one sweep. */
@@ -29,7 +30,7 @@ export class Sweeper {
 
   /** The first judgement comes before the first command: it notices that the whole system stood still. */
   async start(): Promise<void> {
-    await this.#recovery.step().catch((err: Error) => this.#deps.log.warn({ event: 'sweep.failed', err }));
+    await this.#lives().catch((err: Error) => this.#deps.log.warn({ event: 'sweep.failed', err }));
     await this.#judge();
     this.#again();
   }
@@ -51,7 +52,7 @@ export class Sweeper {
   async #sweep(): Promise<void> {
     const { store, log } = this.#deps;
     try {
-      const lives = await this.#recovery.step();
+      const lives = await this.#lives();
       await this.#judge();
       if (!lives) return;
       for (const instance of await store.instances.gone()) await this.#releaseAll(instance);
@@ -64,6 +65,13 @@ export class Sweeper {
       if (!this.#failing) log.warn({ event: 'sweep.failed', err });
       this.#failing = true;
     }
+  }
+
+  /** Whether leases may change; brings it about when they may not yet. */
+  async #lives(): Promise<boolean> {
+    if (!(await this.#recovery.step())) return false;
+    await settlePrimary(this.#deps);
+    return true;
   }
 
   async #judge(): Promise<void> {

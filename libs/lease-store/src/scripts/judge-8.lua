@@ -6,6 +6,8 @@
 -- ARGV   1 longest gap in ms  2 INSTANCE_TTL_MS  3 least time that leases in grace get after a gap, in ms
 --        then, in the order of the keys, the id of each and its service
 -- Reply  the ids that were found gone
+-- @include settled
+if not settled then return {} end
 local incarnation = redis.call('GET', KEYS[7])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)

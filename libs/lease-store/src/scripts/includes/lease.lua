@@ -3,8 +3,9 @@
 --   KEYS[4] leases:due       KEYS[5] outbox            KEYS[6] store:incarnation
 -- followed by the keys of what the lease owns (routes, ports, indexes), as the caller knew them from a read before.
 -- undeclared() finds out, before anything is written, whether the lease has since come to own something else.
+-- @include settled
 local device = ARGV[1]
-local incarnation = redis.call('GET', KEYS[6])
+local incarnation = settled and redis.call('GET', KEYS[6])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local declared = {}
@@ -19,6 +20,7 @@ local function load()
   lease.epoch = tonumber(lease.epoch or 0)
   lease.rev = tonumber(lease.rev or 0)
   lease.seq = tonumber(lease.seq or 0)
+  if lease.epoch < seq_floor then lease.seq = math.max(lease.seq, seq_floor) end
   lease.due = tonumber(lease.due or '')
   lease.endpoints = lease.endpoints and cjson.decode(lease.endpoints) or {}
   lease.pending = lease.pending and cjson.decode(lease.pending) or nil
