@@ -77,6 +77,9 @@ export function renderEdgeConfig(settings: EdgeSettings, machine: Machine = this
     // Next instance only within the retry time; 0 would mean no bound to nginx.
     retry_total_ms: Math.max(1, limits.EDGE_RETRY_MS),
     store_ms: limits.EDGE_STORE_MS,
+    unknown_names: limits.EDGE_UNKNOWN_NAMES,
+    failed_handshakes: limits.EDGE_FAILED_HANDSHAKES,
+    visitors_per_address: limits.EDGE_VISITORS_PER_ADDRESS,
     reports: limits.EDGE_REPORTS,
     visitors_kept: limits.VISITORS_KEPT,
     visitors_kept_ms: limits.VISITORS_KEPT_MS,
@@ -95,5 +98,10 @@ export function renderEdgeConfig(settings: EdgeSettings, machine: Machine = this
     name,
     fill(template(name), values),
   ]);
-  return { ...Object.fromEntries(rendered), ...luaFiles() };
+  const device = fill(template('device.conf'), values);
+  const admin =
+    tls?.adminCa === undefined
+      ? device
+      : device.replace(/^proxy_pass .*\n/m, () => fill(template('admin.conf'), { admin_ca: tls.adminCa ?? '' }));
+  return { ...Object.fromEntries(rendered), 'admin.conf': admin, ...luaFiles() };
 }

@@ -14,6 +14,8 @@ export interface EdgeTls {
   plain?: 'redirect' | 'serve';
   /** Whether devices may come without TLS; default false: they are refused with 403. */
   plainDevices?: boolean;
+  /** Absolute path of the authority (PEM) of the admin API, where that speaks TLS; default: it speaks plain HTTP. */
+  adminCa?: string;
   /** Strict-Transport-Security with this max-age, in milliseconds; default 0: the header is not sent. */
   hstsMs?: number;
 }
@@ -30,8 +32,8 @@ export function faultsOfTls(tls: EdgeTls, plainPort: number): string[] {
   if (tls.publicPort !== undefined && !isPort(tls.publicPort)) {
     faults.push(`tls.publicPort ${tls.publicPort}: expected 1 to 65535`);
   }
-  for (const name of ['certificate', 'key'] as const) {
-    if (PATH.test(tls[name])) continue;
+  for (const name of ['certificate', 'key', 'adminCa'] as const) {
+    if (tls[name] === undefined || PATH.test(tls[name])) continue;
     faults.push(
       `tls.${name} ${JSON.stringify(tls[name])}: expected the absolute path of a PEM file, without quotes, $ or other signs`,
     );

@@ -149,6 +149,26 @@ describe('a device of a stack with TLS', () => {
   });
 });
 
+it('an operator gets a ticket through the edge, which verifies the API behind it, and none without TLS', async () => {
+  const ask = (edge: string, ...args: string[]) =>
+    curl(
+      edge,
+      'localhost',
+      '/v1/access',
+      ...args,
+      '-o',
+      '/dev/null',
+      '-w',
+      '%{http_code}',
+      ...[
+        ...['-H', `Authorization: Bearer ${stack.info.adminToken}`, '-H', 'Content-Type: application/json'],
+        ...['-d', JSON.stringify({ device: 'safe', port: 7 })],
+      ],
+    );
+  expect((await ask(stack.info.edge, ...trusted())).stdout).toMatch(/^20[01]$/);
+  expect((await ask(plain)).stdout).toBe('403');
+});
+
 it('the command line asks the admin API by TLS, with the authority of the stack', async () => {
   expect(stack.info.admin).toMatch(/^https:/);
   const list = await stack.culvert('device', 'list');

@@ -29,5 +29,5 @@ export async function serveTls({ tls, stateDir, domain }: StackSettings): Promis
     };
   }
   const { ca, ...files } = await ensureLocalTls(findProgram('openssl') ?? 'openssl', join(stateDir, 'tls'), domain);
-  return { url: `https://127.0.0.1:${port}`, ca, edge: { ...shared, ...files }, admin: files };
+  return { url: `https://127.0.0.1:${port}`, ca, edge: { ...shared, ...files, adminCa: ca }, admin: files };
 }

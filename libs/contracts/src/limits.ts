@@ -247,6 +247,19 @@ export const LIMITS = {
   ),
   EDGE_TRANSFER_MS: ms(24 * HOUR, SECOND, 7 * 24 * HOUR, 'silence on a transfer connection; tcp visitors may be silent for long'),
   EDGE_STORE_MS: ms(500, 20, 10 * SECOND, 'reply of Redis to the edge; afterwards it serves what it knows'),
+  EDGE_UNKNOWN_NAMES: count(
+    300,
+    1,
+    1_000_000,
+    'requests for names that nobody has, a minute and address; then names that the edge does not know are not looked up for it',
+  ),
+  EDGE_FAILED_HANDSHAKES: count(
+    120,
+    1,
+    1_000_000,
+    'handshakes of devices and operators that were refused for good, a minute and address; a fleet behind one NAT fits',
+  ),
+  EDGE_VISITORS_PER_ADDRESS: count(2_048, 1, 100_000, "visitors' requests at once from one address, at one edge"),
   EDGE_REPORTS: count(
     500,
     0,

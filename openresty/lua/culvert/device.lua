@@ -6,6 +6,7 @@ local instances = require('culvert.instances')
 local json = require('culvert.json')
 local peer = require('culvert.peer')
 local plain = require('culvert.plain')
+local rates = require('culvert.rates')
 local settings = require('culvert.settings')
 
 local MOST_TRIES = 4
@@ -15,12 +16,15 @@ local WAITS = { 0.02, 0.05, 0.08, 0.1, 0.15, 0.2, 0.2, 0.2 }
 local MOST_WAITING = 256
 local waiting = 0
 
+-- Refusals that trying again does not change.
+local REFUSED = { [400] = true, [401] = true, [403] = true, [404] = true }
+
 local M = {}
 
-local function refuse(status, code, message)
+local function refuse(status, code, message, retry_after)
   ngx.var.culvert_outcome = code
   ngx.status = status
-  local retry_after = status == 503 and math.random(2, 5) or nil
+  if status == 503 then retry_after = math.random(2, 5) end
   local body = json.object({ { 'code', code }, { 'message', message } }) .. '\n'
   ngx.header['Content-Type'] = 'application/json'
   ngx.header['Content-Length'] = #body
@@ -40,6 +44,15 @@ local function refuse_plain()
     .. ', and replace this token, which has just crossed the network unprotected.')
 end
 
+--- Answers who must not go on, and never returns then: without TLS where that is wanted, or refused too often of late.
+local function turn_away()
+  if plain.turns_devices_away() then return refuse_plain() end
+  local exceeded, wait_s = rates.exceeded('failed_handshakes')
+  if exceeded then
+    return refuse(429, 'rate_limited', 'Too many handshakes from this address were refused; see to them, and wait.', wait_s)
+  end
+end
+
 local function pass(peers)
   forward.drop_forged()
   forward.set_connection(false)
@@ -55,7 +68,7 @@ end
 function M.control()
   if is_visitor() then return ngx.exec('@visitor') end
   ngx.var.culvert_path = ngx.var.uri -- without the query
-  if plain.turns_devices_away() then return refuse_plain() end
+  turn_away()
   local peers, err = instances.ingresses()
   if not peers then
     ngx.log(err == 'away' and ngx.INFO or ngx.WARN, 'no ingress is known: ', err)
@@ -107,6 +120,7 @@ end
 function M.access()
   if is_visitor() then return ngx.exec('@visitor') end
   ngx.var.culvert_path = '/v1/access'
+  turn_away()
   if ngx.req.get_method() ~= 'POST' then return refuse(400, 'bad_request', 'Expected POST with a body of JSON.') end
   local peers, err = instances.admins()
   if not peers then
@@ -120,12 +134,18 @@ end
 --- The access phase of /v1/transfer/<listener>[/<id>] and of /v1/access/<listener>/<ticket>.
 function M.transfer()
   if is_visitor() then return ngx.exec('@visitor') end
-  if plain.turns_devices_away() then return refuse_plain() end
+  turn_away()
   return transfer(false)
 end
 
 --- The same once more after nobody answered there: a listener that was started again has another address than we know.
 function M.transfer_again() return transfer(true) end
+
+--- The log phase: counts what was refused for good. Visitors have a host.
+function M.log()
+  local var = ngx.var
+  if REFUSED[ngx.status] and var.culvert_host == '' and var.culvert_path:find('^/v1/') then rates.count('failed_handshakes') end
+end
 
 --- No instance can be reached at present.
 function M.unavailable()

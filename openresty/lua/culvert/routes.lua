@@ -72,6 +72,9 @@ function M.find(host, anew)
   return parse(text)
 end
 
+--- Does this edge know the name without asking anybody?
+function M.is_known(host) return ngx.shared.culvert_routes:get(host) ~= nil end
+
 --- Forgets a route that has changed.
 function M.drop(host) store():drop(host) end
 

@@ -17,6 +17,12 @@ return {
     title = 'This page is private',
     text = 'It opens with a link from whoever runs the device. A link that you had may have run out; ask for a new one.',
   },
+  rate_limited = {
+    status = 429,
+    retry_after = { 20, 60 },
+    title = 'Too many requests from your address',
+    text = 'Your address asked for much that does not exist, or for too much at once. Try again in a minute.',
+  },
   device_offline = {
     status = 503,
     retry_after = { 30, 30 },

@@ -10,6 +10,7 @@ local host = require('culvert.host')
 local pages = require('culvert.pages')
 local peer = require('culvert.peer')
 local plain = require('culvert.plain')
+local rates = require('culvert.rates')
 local routes = require('culvert.routes')
 local settings = require('culvert.settings')
 
@@ -41,6 +42,7 @@ end
 
 --- Passes the request on by the route of its host, or ends it with a page.
 local function dispatch(name, anew)
+  if not anew and rates.exceeded('unknown_names') and not routes.is_known(name) then return pages.send('rate_limited') end
   local route, err = routes.find(name, anew)
   if route then ngx.var.culvert_device = route.device end
   if route == nil then
@@ -48,7 +50,10 @@ local function dispatch(name, anew)
     ngx.log(err == 'away' and ngx.INFO or ngx.WARN, 'no route for ', name, ' is known: ', err)
     return pages.send('unavailable', { host = name })
   end
-  if not route then return pages.send('not_found', { host = name }) end
+  if not route then
+    rates.count('unknown_names')
+    return pages.send('not_found', { host = name })
+  end
   -- An attempt after the first one has passed it, and its cookies are gone.
   if not anew and not access.check(name, route.device) then return end
   if route.state == 'grace' then
@@ -118,6 +123,7 @@ end
 
 --- The content of requests that nginx itself refuses or that failed inside.
 function M.fault()
+  if ngx.status == 429 then return pages.send('rate_limited') end
   if ngx.status >= 500 and ngx.status ~= 501 and ngx.status ~= 505 then return pages.send('internal') end
   return pages.send('bad_request')
 end
