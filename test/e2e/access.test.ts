@@ -167,6 +167,24 @@ describe('culvert socks', () => {
 });
 
 describe('rights', () => {
+  it('to ports that are not declared need both the policy and the agent', async () => {
+    const target = `127.0.0.1:${targets[1]?.port}`;
+    const host = await stack.runAgent({
+      name: 'hidden',
+      token: await stack.addDevice('hidden'),
+      mappings: [`tcp:7=${target}`],
+      args: ['--allow-forward', `5900=${target}`],
+    });
+    endings.push(() => host.kill());
+    expect((await stack.culvert('forward', 'hidden', '0:5900')).stderr).toContain('does not offer port 5900');
+    expect((await stack.admin('PUT', '/v1/devices/hidden/policy', { forward: [5900, 5901] })).status).toBe(200);
+    const both = forward('hidden', '0:5900', '0:5901');
+    const [allowed, refused] = await both.ports(2);
+    expect((await tcpVisitor(allowed as number, 'for operators alone')).data.toString()).toBe('for operators alone');
+    expect((await tcpVisitor(refused as number, 'x', { end: false })).error).toBe('ECONNRESET');
+    await until('the line about it', () => both.lines.find(({ code }) => code === 'not_allowed'));
+  });
+
   it('cuts the operator off when the device is revoked', async () => {
     const bob = await stack.runAgent({
       name: 'bob',

@@ -18,6 +18,8 @@ export const PolicySchema = Type.Object({
   day_bytes_cap: Type.Optional(Type.Integer({ minimum: 1, maximum: 1024 ** 5 })),
   /** Ports that it may offer, as `tcp:22` or `http:*`. */
   ports: Type.Optional(Type.Array(Type.String({ pattern: '^(?:http|https|tcp):(?:[0-9]{1,5}|\\*)$' }), { maxItems: 64 })),
+  /** What operators may reach besides its endpoints (`culvert forward`), by the device's port; its agent must allow it, too. */
+  forward: Type.Optional(Type.Array(PortNumber, { maxItems: 64 })),
   /** Who may visit its tcp endpoints: addresses and networks (CIDR) by the device's port; others are open to all. */
   allow: Type.Optional(
     Type.Array(Type.Object({ port: PortNumber, from: Type.Array(Type.String({ maxLength: 64 }), { maxItems: 64 }) }), {

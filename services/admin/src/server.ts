@@ -124,6 +124,6 @@ export async function buildServer({
   await app.register(liveFeed, { bus, running, visitors });
   await app.register(deviceRoutes, { bus, records, side, log, revokeMs: limits.COMMAND_MS * 2 });
   await app.register(accessRoutes, { records, limits, bus, side, fallback: access });
-  await app.register(ticketRoutes, { bus, log });
+  await app.register(ticketRoutes, { bus, records, log });
   return app as unknown as FastifyInstance;
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { type Bus, DeviceName, errorOfRefusal, PortNumber } from '@culvert/bus';
+import { type Bus, DeviceName, errorOfRefusal, PortNumber, type Records } from '@culvert/bus';
 import { ACCESS_PATH, CulvertError, faultOfDeviceName } from '@culvert/contracts';
 import { digestOf, type Logger } from '@culvert/service-kit';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
@@ -10,6 +10,7 @@ import { problems } from './problem.ts';
 
 export interface TicketRoutesOptions {
   bus: Pick<Bus, 'request' | 'requestOf'>;
+  records: Records;
   log: Logger;
 }
 
@@ -17,7 +18,7 @@ export interface TicketRoutesOptions {
  * `POST /v1/access`: an operator asks for one connection to a port of a device. Here it is decided and written down; the
  * listener that serves the device keeps the ticket, and the bytes go there past this service.
  */
-export const ticketRoutes: FastifyPluginAsyncTypebox<TicketRoutesOptions> = async (app, { bus, log }) => {
+export const ticketRoutes: FastifyPluginAsyncTypebox<TicketRoutesOptions> = async (app, { bus, records, log }) => {
   app.post(
     ACCESS_PATH,
     {
@@ -56,8 +57,10 @@ export const ticketRoutes: FastifyPluginAsyncTypebox<TicketRoutesOptions> = asyn
       const { lease } = found;
       if (lease === null || lease.state === 'grace') throw new CulvertError('device_offline', `${device} is not connected`);
       const { epoch, listener } = lease;
+      const declared = lease.endpoints.some((endpoint) => endpoint.port === port);
+      const undeclared = !declared && ((await records.get('policy', device))?.value.forward?.includes(port) ?? false);
       const key = randomBytes(32).toString('base64url');
-      const wanted = { device, epoch, port, undeclared: false, operator: userOf(operator), key_digest: digestOf(key) };
+      const wanted = { device, epoch, port, undeclared, operator: userOf(operator), key_digest: digestOf(key) };
       const admitted = await bus.requestOf(listener, 'listener.admit', wanted);
       if (!admitted.ok) throw errorOfRefusal(admitted);
       log.info({ event: 'access.granted', device, port, operator: operator.name, listener, epoch });
