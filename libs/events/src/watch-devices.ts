@@ -1,7 +1,7 @@
 import type { AnyEvent } from '@culvert/bus';
 import { applyEvent, type DeviceState } from '@culvert/bus/device-state';
 import { DEVICES_BUCKET, DEVICES_POSITION, EVENTS_STREAM } from '@culvert/contracts';
-import { DeliverPolicy, jetstream } from '@nats-io/jetstream';
+import { DeliverPolicy, jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { type KV, Kvm } from '@nats-io/kv';
 import type { NatsConnection } from '@nats-io/transport-node';
 
@@ -18,6 +18,8 @@ export type DeviceUpdate =
   /** One device as it is after an event. */
   | { kind: 'change'; device: DeviceState; event: AnyEvent };
 
+const STREAM = `KV_${DEVICES_BUCKET}`;
+const PREFIX = `$KV.${DEVICES_BUCKET}.`;
 const DEADLINE_MS = 30_000;
 const AGAIN_MS = 100;
 
@@ -71,7 +73,7 @@ async function snapshot(
     const kv = await new Kvm(nc).open(DEVICES_BUCKET).catch(() => undefined);
     const sequence = kv === undefined ? undefined : await positionOf(kv).catch(() => undefined);
     if (kv !== undefined && sequence !== undefined && sequence >= least) {
-      return { devices: await all(kv), sequence };
+      return { devices: await all(nc), sequence };
     }
     if (Date.now() > until)
       throw new Error(`the snapshot of devices (bucket ${DEVICES_BUCKET}) is not there in ${deadlineMs} ms`);
@@ -84,11 +86,20 @@ async function positionOf(kv: KV): Promise<number | undefined> {
   return entry === null || entry.operation !== 'PUT' ? undefined : entry.json<{ sequence: number }>().sequence;
 }
 
-async function all(kv: KV): Promise<Map<string, DeviceState>> {
+/** What the bucket's stream has, up to what it had at the beginning at least; newer entries come later and win. */
+async function all(nc: NatsConnection): Promise<Map<string, DeviceState>> {
   const devices = new Map<string, DeviceState>();
-  for await (const { key, operation, value } of await kv.history({ key: '>' })) {
-    if (operation !== 'PUT' || key === DEVICES_POSITION) continue;
-    devices.set(key, JSON.parse(new TextDecoder().decode(value)) as DeviceState);
+  const { state } = await (await jetstreamManager(nc)).streams.info(STREAM);
+  if (state.messages === 0) return devices;
+  const messages = await (await jetstream(nc).consumers.get(STREAM)).consume({ max_messages: 500 });
+  try {
+    for await (const message of messages) {
+      const key = message.subject.slice(PREFIX.length);
+      if (key !== DEVICES_POSITION && message.data.length > 0) devices.set(key, message.json<DeviceState>());
+      if (message.seq >= state.last_seq || message.info.pending === 0) break;
+    }
+  } finally {
+    await messages.close();
   }
   return devices;
 }
