@@ -11,7 +11,14 @@ import { type CheckResults, runChecks } from './checks.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 /** Tests that run a whole stack. */
-const STACK_TESTS = ['deploy/local/test/**', 'test/e2e/**', 'test/faults/**', 'test/network/**', 'test/sentinel/**'];
+const STACK_TESTS = [
+  'deploy/local/test/**',
+  'test/e2e/**',
+  'test/faults/**',
+  'test/fuzz/stack.test.ts',
+  'test/network/**',
+  'test/sentinel/**',
+];
 
 const [first, ...rest] = process.argv.slice(2);
 const unit = first === 'unit';
