@@ -90,6 +90,8 @@ export class Stack {
     await Promise.all([redisChild.start(), natsChild.start()]);
     this.#say('Redis and NATS are ready');
 
+    // A service that is started again has its TypeScript stripped and compiled already: half the time, while the edge waits for it.
+    const compileCache = join(this.#settings.stateDir, 'compile-cache');
     for (const name of SERVICES) {
       for (const id of instanceIds(name, replicas)) {
         const addresses = {
@@ -105,7 +107,7 @@ export class Stack {
           name: id,
           command: process.execPath,
           args: [...(NODE_FLAGS[name] ?? []), serviceEntry(name)],
-          env: serviceEnv(name, id, this.#settings, addresses),
+          env: { ...serviceEnv(name, id, this.#settings, addresses), NODE_COMPILE_CACHE: compileCache },
           stage: STAGE_OF[name],
           ready: 'ipc',
         });
