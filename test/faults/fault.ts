@@ -1,4 +1,3 @@
-import type { Profile } from './profile.ts';
 import type { Seen } from './tally.ts';
 import type { World } from './world.ts';
 
@@ -7,5 +6,5 @@ export interface Fault {
   /** Does the damage; resolves when it is over, which is when things may begin to mend. */
   inject(world: World): Promise<void>;
   /** What visitors must not have seen, one sentence each. */
-  judge(seen: Seen, profile: Profile): string[];
+  judge(seen: Seen, world: World): string[];
 }

@@ -105,9 +105,9 @@ const undialled = only(/http: status 50[34]/, /bulk: /);
 /** What it held it holds again, as soon as it goes on. */
 const atOnce =
   (judge: Fault['judge']): Fault['judge'] =>
-  (seen, profile) => {
-    const broken = judge(seen, profile);
-    const most = profile.pauseMs + AT_ONCE_MS;
+  (seen, world) => {
+    const broken = judge(seen, world);
+    const most = world.profile.pauseMs + AT_ONCE_MS;
     if (seen.recoveredMs > most)
       broken.push(`visitors were well again after ${seen.recoveredMs} ms; at most ${most} were promised`);
     return broken;

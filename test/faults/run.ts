@@ -31,7 +31,7 @@ export async function runFault(world: World, fault: Fault): Promise<Row> {
   }
   await world.stopVisitors();
   const seen = sumUp(world.tally.take(), injectedAt);
-  broken.push(...fault.judge(seen, world.profile));
+  broken.push(...fault.judge(seen, world));
   const leaks = await world.leaks(REST_MS);
   const eventFaults = await world.eventFaults(REST_MS);
   return { fault: fault.name, seen, broken, eventFaults, leaks };
