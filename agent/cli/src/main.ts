@@ -3,7 +3,10 @@ import { agentCommand } from './agent/agent-command.ts';
 import { CommandError, EXIT, textOf } from './exit.ts';
 import { forwardCommand } from './operator/access/forward-command.ts';
 import { socksCommand } from './operator/access/socks-command.ts';
+import { auditCommand } from './operator/audit-command.ts';
 import { deviceCommands } from './operator/device-commands.ts';
+import { enrollKeyCommands } from './operator/enroll-key-commands.ts';
+import { operatorCommands } from './operator/operator-commands.ts';
 import { shareCommand } from './operator/share-commands.ts';
 import { watchCommands } from './operator/watch-commands.ts';
 import { webhookCommands } from './operator/webhook-commands.ts';
@@ -25,6 +28,9 @@ const program = new Command('culvert')
   )
   .addCommand(agentCommand())
   .addCommand(deviceCommands())
+  .addCommand(enrollKeyCommands())
+  .addCommand(operatorCommands())
+  .addCommand(auditCommand())
   .addCommand(webhookCommands())
   .addCommand(shareCommand())
   .addCommand(forwardCommand())

@@ -1,27 +1,17 @@
-import { faultOfDeviceName } from '@culvert/contracts';
 import { Command } from 'commander';
-import { CommandError, EXIT } from '../exit.ts';
 import { table, when } from '../table.ts';
-import { type AdminAddress, adminAddress } from './admin-address.ts';
+import type { AdminAddress } from './admin-address.ts';
 import { callAdmin } from './admin-api.ts';
+import { admin, allPages, checkedName, collect, devicePath, type Flags, print, subcommand } from './command-kit.ts';
 import { addressOf, type Device, deviceOf, stateOf } from './device.ts';
+import { addDeviceSettings } from './device-settings-commands.ts';
+import { labelsText } from './enroll-key-commands.ts';
 import { accessCommand } from './share-commands.ts';
 
-const EXITS = `
-Exit codes: 0 done, 1 the server said no (its words are on standard error), 2 usage, 4 the server cannot be reached.`;
-
-/** Devices asked for at once by \`list\`. */
-const PAGE = 500;
-
-interface Flags {
-  json?: boolean;
-}
-
-/** `culvert device add|list|show|revoke`. */
+/** `culvert device add|list|show|revoke|rotate|label|policy`. */
 export function deviceCommands(): Command {
-  const device = new Command('device').description('add, list, show and revoke devices (for operators)');
-  const add = (usage: string, description: string): Command =>
-    device.command(usage).description(description).option('--json', 'print JSON').addHelpText('after', EXITS);
+  const device = new Command('device').description('add, list, show, change and revoke devices (for operators)');
+  const add = (usage: string, description: string): Command => subcommand(device, usage, description);
 
   add('add <name>', 'register a device and print its token, which is shown this once only').action(
     async (name: string, flags: Flags, command: Command) => {
@@ -33,8 +23,13 @@ export function deviceCommands(): Command {
       else print(`${made.name} is registered. Its token, shown this once only:\n${made.token}`);
     },
   );
-  add('list', 'all devices').action(async (flags: Flags, command: Command) => {
-    const devices = await allDevices(admin(command));
+  const list = add('list', 'all devices, or those with the labels').option(
+    '--label <name=value>',
+    'only these; several: with all',
+    collect,
+  );
+  list.action(async (flags: Flags & { label?: string[] }, command: Command) => {
+    const devices = await allDevices(admin(command), flags.label ?? []);
     if (flags.json === true) print(JSON.stringify(devices));
     else if (devices.length === 0) print('no devices; register one with: culvert device add NAME');
     else
@@ -60,23 +55,13 @@ export function deviceCommands(): Command {
       if (missing.length > 0) process.stderr.write(`not yet acknowledged by: ${missing.join(', ')}\n`);
     },
   );
+  addDeviceSettings(device);
   return device.addCommand(accessCommand());
 }
 
-async function allDevices(address: AdminAddress): Promise<Device[]> {
-  const devices: Device[] = [];
-  let cursor: unknown = '';
-  for (;;) {
-    const after = typeof cursor === 'string' && cursor !== '' ? `&cursor=${encodeURIComponent(cursor)}` : '';
-    const page = (await callAdmin(address, 'GET', `/v1/devices?limit=${PAGE}${after}`)) as {
-      devices?: unknown;
-      cursor?: unknown;
-    };
-    const found = Array.isArray(page.devices) ? page.devices : [];
-    devices.push(...found.map(deviceOf));
-    if (typeof page.cursor !== 'string' || page.cursor === '' || page.cursor === cursor || found.length === 0) return devices;
-    cursor = page.cursor;
-  }
+async function allDevices(address: AdminAddress, labels: readonly string[]): Promise<Device[]> {
+  const query = labels.map((label) => `label=${encodeURIComponent(label)}`).join('&');
+  return (await allPages<unknown>(address, query === '' ? '/v1/devices' : `/v1/devices?${query}`, 'devices')).map(deviceOf);
 }
 
 function describe(device: Device): string {
@@ -88,6 +73,8 @@ function describe(device: Device): string {
     ['runs out', when(device.due)],
     ['connected from', device.remote ?? '-'],
     ['registered', when(device.created_at)],
+    ['labels', labelsText(device.labels ?? {})],
+    ['notes', device.notes || '-'],
   ];
   const width = Math.max(...facts.map(([name]) => (name ?? '').length));
   const lines = facts.map(([name, value]) => `${(name ?? '').padEnd(width)}   ${value}`);
@@ -98,22 +85,4 @@ function describe(device: Device): string {
 
 function addresses(device: Device): string {
   return device.endpoints.map(addressOf).join(' ') || '-';
-}
-
-function admin(command: Command): AdminAddress {
-  return adminAddress(command.optsWithGlobals<{ stateDir?: string }>().stateDir, process.env);
-}
-
-function devicePath(name: string): string {
-  return `/v1/devices/${encodeURIComponent(checkedName(name))}`;
-}
-
-function checkedName(name: string): string {
-  const fault = faultOfDeviceName(name);
-  if (fault !== undefined) throw new CommandError(EXIT.usage, fault);
-  return name;
-}
-
-function print(text: string): void {
-  process.stdout.write(`${text}\n`);
 }

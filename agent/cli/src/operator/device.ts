@@ -17,6 +17,8 @@ export interface Device {
   epoch: number | null;
   endpoints: DeviceEndpoint[];
   revoked?: boolean;
+  labels?: Record<string, string>;
+  notes?: string;
   since?: number | string | null;
   due?: number | string | null;
   remote?: string | null;
