@@ -167,6 +167,46 @@ describe('a policy', () => {
   });
 });
 
+describe('the operator command line', () => {
+  const culvert = async (...args: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await stack.culvert(...args);
+    if (code !== 0) throw new Error(`${args.join(' ')}: ${stderr}`);
+    return stdout;
+  };
+
+  it('adds operators and keys, labels, bounds and rotates devices, and reads what was done', async () => {
+    expect(await culvert('operator', 'add', 'vera', '--role', 'viewer')).toMatch(/vera is viewer\..*\ncvo_vera\./s);
+    expect(await culvert('enroll-key', 'add', '--uses', 'any', '--expires', '2h', '--label', 'site=bonn')).toMatch(
+      /\ncve_[a-z0-9]+\./,
+    );
+    expect(await culvert('enroll-key', 'list')).toMatch(/any\s.*site=bonn/);
+    await stack.addDevice('by-hand');
+    expect(await culvert('device', 'label', 'by-hand', 'site=bonn', 'rack=7')).toBe('site=bonn rack=7\n');
+    expect(await culvert('device', 'label', 'by-hand', 'rack=')).toBe('site=bonn\n');
+    expect(await culvert('device', 'list', '--label', 'site=bonn')).toMatch(/by-hand/);
+    const set = await culvert(
+      'device',
+      'policy',
+      'by-hand',
+      '--visitors',
+      '5',
+      '--ports',
+      '22,http:*',
+      '--allow',
+      '22=10.0.0.0/8',
+      '--json',
+    );
+    const policy = { visitors: 5, ports: ['tcp:22', 'http:*'], allow: [{ port: 22, from: ['10.0.0.0/8'] }] };
+    expect(JSON.parse(set)).toEqual(policy);
+    expect(JSON.parse(await culvert('device', 'policy', 'by-hand', '--json'))).toEqual(policy);
+    expect(await culvert('device', 'rotate', 'by-hand')).toMatch(/\ncvd_/);
+    const done = await culvert('audit', '--object', 'by-hand');
+    expect(done.split('\n')[1]).toMatch(/root\s+device\.rotate\s+by-hand\s+127\.0\.0\.1\s+ok/);
+    expect(await culvert('operator', 'remove', 'vera')).toBe('vera is removed.\n');
+    expect((await stack.culvert('device', 'label', 'by-hand', 'nothing')).code).toBe(2);
+  });
+});
+
 describe('wrong tokens', () => {
   it('are slowed down by address, while devices that were in before get in', async () => {
     const token = await stack.addDevice('honest');

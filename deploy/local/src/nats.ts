@@ -19,9 +19,10 @@ import type { ServiceName } from './replicas.ts';
 /** Who may say and hear what on the bus. `integrator` reads events and nothing else. */
 export type NatsUser = ServiceName | 'integrator' | 'auditor' | 'operator';
 
+type Subjects = readonly string[] | { allow: readonly string[]; deny: readonly string[] };
 interface Permissions {
-  publish: readonly string[];
-  subscribe: readonly string[] | { allow: readonly string[]; deny: readonly string[] };
+  publish: Subjects;
+  subscribe: Subjects;
 }
 
 /** Replies to integrators and operators, and those to services, which nobody else may overhear. */
@@ -50,35 +51,56 @@ const readStream = (stream: string): string[] => [
   `$JS.FC.${stream}.>`,
 ];
 
+/** Whatever reads, changes or ends a stream. */
+const wholeStream = (stream: string): string[] => [
+  `$JS.API.STREAM.*.${stream}`,
+  `$JS.API.STREAM.*.*.${stream}`,
+  `$JS.API.DIRECT.GET.${stream}`,
+  `$JS.API.DIRECT.GET.${stream}.>`,
+  `$JS.API.CONSUMER.*.${stream}`,
+  `$JS.API.CONSUMER.*.${stream}.>`,
+  `$JS.API.CONSUMER.*.*.${stream}.>`,
+];
+/** What is appended to the audit log stays there. */
+const endsStream = (stream: string): string[] =>
+  ['DELETE', 'PURGE', 'MSG.DELETE'].map((verb) => `$JS.API.STREAM.${verb}.${stream}`);
+/** Operators' data: digests, keys, the secrets of webhooks. */
+const REGISTRY_STREAM = 'KV_CULVERT_REGISTRY';
+
+/**
+ * `*.*.alice` is all about one device; this keeps everything else out of it. NATS filters a wildcard subscription by those
+ * denials only that lie within it: so they have three tokens too, or more, for `*.*.>` is let in as `*.*.*` is.
+ */
+const NOT_EVENTS = ['cmd.*.*', '_INBOX_SERVICES.*.*', '$JS.*.*', '$KV.*.*', '$SRV.*.*', '*.*.*.>'];
+
 const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
   'lease-manager': {
-    publish: [
-      ...ANSWERS,
-      'cmd.port.*',
-      'cmd.listener.*.*',
-      'cmd.ingress.*.*',
-      ...EVENTS_SUBJECTS,
-      ...STREAMS,
-      '$KV.>',
-      ...AUDIT_SUBJECTS,
-    ],
+    publish: {
+      allow: [
+        ...ANSWERS,
+        'cmd.port.*',
+        'cmd.listener.*.*',
+        'cmd.ingress.*.*',
+        ...EVENTS_SUBJECTS,
+        ...STREAMS,
+        '$KV.>',
+        ...AUDIT_SUBJECTS,
+      ],
+      deny: endsStream(AUDIT_STREAM),
+    },
     subscribe: [...SERVICE, 'cmd.lease.*', 'cmd.device.*', 'cmd.record.*', 'cmd.enrolment.*', 'cmd.usage.*', ...EVENTS],
   },
   'port-allocator': {
-    publish: [...ANSWERS, 'cmd.lease.*', 'ports.*.*', ...STREAMS],
+    publish: [...ANSWERS, '$JS.API.INFO', ...readStream(EVENTS_STREAM)],
     subscribe: [...SERVICE, 'cmd.port.*', ...EVENTS],
   },
   'ws-ingress': {
     publish: [
       ...ANSWERS,
       'cmd.usage.report',
-      'cmd.lease.*',
-      'cmd.device.auth',
+      ...['acquire', 'release', 'get', 'reassert'].map((verb) => `cmd.lease.${verb}`),
       'cmd.enrolment.use',
-      'cmd.listener.*.*',
-      'device.refused.*',
-      'device.flapping.*',
-      ...STREAMS,
+      'cmd.listener.*.refused',
     ],
     subscribe: [...SERVICE, 'cmd.ingress.*.*', ...EVENTS],
   },
@@ -86,29 +108,31 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
     publish: [
       ...ANSWERS,
       'cmd.usage.report',
-      'cmd.lease.*',
-      'cmd.ingress.*.*',
+      ...['list', 'reassert'].map((verb) => `cmd.lease.${verb}`),
+      ...['dial', 'probe', 'close'].map((verb) => `cmd.ingress.*.${verb}`),
       'cmd.operator.check',
       ...CONN_SUBJECTS,
-      ...STREAMS,
     ],
     subscribe: [...SERVICE, 'cmd.listener.*.*', 'audit.operator.*', 'audit.login.*', ...EVENTS],
   },
   admin: {
-    publish: [
-      ...ANSWERS,
-      ...AUDIT_SUBJECTS,
-      'cmd.device.*',
-      'cmd.record.*',
-      ...DEAD_SUBJECTS,
-      '$KV.CULVERT_WEBHOOK_OWNERS.*',
-      'cmd.usage.get',
-      'cmd.lease.get',
-      'cmd.lease.list',
-      'cmd.lease.revoke',
-      'cmd.listener.*.admit',
-      ...STREAMS,
-    ],
+    publish: {
+      allow: [
+        ...ANSWERS,
+        ...AUDIT_SUBJECTS,
+        'cmd.device.*',
+        'cmd.record.*',
+        ...DEAD_SUBJECTS,
+        '$KV.CULVERT_WEBHOOK_OWNERS.*',
+        'cmd.usage.get',
+        'cmd.lease.get',
+        'cmd.lease.list',
+        'cmd.lease.revoke',
+        'cmd.listener.*.admit',
+        ...STREAMS,
+      ],
+      deny: [...endsStream(AUDIT_STREAM), `$JS.API.STREAM.UPDATE.${AUDIT_STREAM}`, ...wholeStream(REGISTRY_STREAM)],
+    },
     subscribe: [...SERVICE, 'cmd.operator.*', ...EVENTS, ...AUDIT_SUBJECTS],
   },
   /** An integrator who may read the audit entries as well. */
@@ -119,7 +143,7 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
       '$JS.API.STREAM.LIST',
       ...[EVENTS_STREAM, CONN_STREAM, AUDIT_STREAM, `KV_${DEVICES_BUCKET}`].flatMap(readStream),
     ],
-    subscribe: { allow: [REPLIES, '*.*.*'], deny: ['cmd.*.*', '_INBOX_SERVICES.*.*', '$JS.*.*', '$SRV.*.*'] },
+    subscribe: { allow: [REPLIES, '*.*.*'], deny: NOT_EVENTS },
   },
   integrator: {
     publish: [
@@ -128,9 +152,7 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
       '$JS.API.STREAM.LIST',
       ...[EVENTS_STREAM, CONN_STREAM, `KV_${DEVICES_BUCKET}`].flatMap(readStream),
     ],
-    // `*.*.alice` is all about one device; the deny list keeps commands out of it. NATS filters a wildcard subscription by
-    // those denials only that lie within it, so they have three tokens too.
-    subscribe: { allow: [REPLIES, '*.*.*'], deny: ['cmd.*.*', 'audit.*.*', '_INBOX_SERVICES.*.*', '$JS.*.*', '$SRV.*.*'] },
+    subscribe: { allow: [REPLIES, '*.*.*'], deny: [...NOT_EVENTS, 'audit.*.*'] },
   },
   operator: { publish: ['>'], subscribe: ['>'] },
 };

@@ -11,14 +11,16 @@ export type RedisUser = ServiceName | 'edge' | 'operator';
 
 /** Commands of a service: everything on its own keys, nothing that reaches beyond them. `info` is how clients see readiness. */
 const COMMANDS = '+@read +@write +@connection +@transaction +@scripting +@pubsub +@stream +@fast -@admin -@dangerous +info +time';
-/** The two services that own the leases. */
+/** The service that owns the leases and the operators' data. */
 const STORE = `~* &* ${COMMANDS}`;
+/** Ports, and what it must know of leases to give them out; nothing of devices, tokens or operators. */
+const PORTS = `~ports:* ~lease:* ~exhausted:* ~outbox ~instance:* %R~store:* resetchannels ${COMMANDS}`;
 /** The others know leases by command only; they keep their own instance key alive. */
 const INSTANCE = `~instance:* %R~store:* resetchannels ${COMMANDS}`;
 
 const RULES: Readonly<Record<RedisUser, string>> = {
   'lease-manager': STORE,
-  'port-allocator': STORE,
+  'port-allocator': PORTS,
   'ws-ingress': INSTANCE,
   'tcp-listener': INSTANCE,
   admin: INSTANCE.replace('resetchannels', '%R~visitors:* resetchannels &visitor.requests'),

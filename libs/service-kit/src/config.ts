@@ -23,6 +23,8 @@ export interface Setting<T> {
   fallback?: T;
   /** Never printed. */
   secret?: boolean;
+  /** Where only our own services may reach it: a private address in production. */
+  internal?: boolean;
 }
 
 export const setting = {

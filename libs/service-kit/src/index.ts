@@ -4,6 +4,7 @@ export * from './health.ts';
 export * from './instance.ts';
 export * from './log.ts';
 export * from './networks.ts';
+export * from './production.ts';
 export * from './random-id.ts';
 export * from './rates.ts';
 export * from './reassertion.ts';

@@ -4,6 +4,7 @@ import type { Redis } from 'ioredis';
 import { ConfigError, loadConfig, type Setting, setting } from './config.ts';
 import { type Health, serveHealth } from './health.ts';
 import { createLogger, type Logger } from './log.ts';
+import { faultsInProduction } from './production.ts';
 import { connectRedis } from './redis.ts';
 
 /** Settings that every service has. */
@@ -11,7 +12,9 @@ const COMMON = {
   CULVERT_INSTANCE_ID: { read: setting.instanceId() },
   CULVERT_REDIS_URL: { read: setting.storeUrl(), secret: true },
   CULVERT_NATS_URL: { read: setting.url('nats:', 'tls:'), secret: true },
-  CULVERT_HEALTH_HOST: { read: setting.text(), fallback: '127.0.0.1' },
+  CULVERT_HEALTH_HOST: { read: setting.text(), fallback: '127.0.0.1', internal: true },
+  /** Refuses secrets that came with an example and internal listeners that strangers may reach; default: NODE_ENV is production. */
+  CULVERT_PRODUCTION: { read: setting.flag(), fallback: false },
   CULVERT_HEALTH_PORT: { read: setting.integer(0, 65_535), fallback: 0 },
   CULVERT_LOG_LEVEL: {
     read: setting.text(/^(?:trace|debug|info|warn|error|fatal)$/, 'trace, debug, info, warn, error or fatal'),
@@ -57,7 +60,12 @@ export async function runService<S extends Record<string, Setting<unknown>>>(def
   const { name } = definition;
   let loaded: { values: ValuesOf<AllSettings<S>>; limits: Limits };
   try {
-    loaded = loadConfig({ ...COMMON, ...definition.settings }, process.env, definition.check as never) as typeof loaded;
+    const settings = { ...COMMON, ...definition.settings };
+    const check = (given: unknown, bounds: Limits): string[] => [
+      ...(definition.check?.(given as never, bounds) ?? []),
+      ...faultsInProduction(settings, process.env),
+    ];
+    loaded = loadConfig(settings, process.env, check) as typeof loaded;
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     console.error(`${name}: ${error.message}`);

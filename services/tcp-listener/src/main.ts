@@ -24,11 +24,11 @@ const SERVICE = 'tcp-listener';
 await runService({
   name: SERVICE,
   settings: {
-    CULVERT_LISTEN_HOST: { read: setting.text(), fallback: '127.0.0.1' },
+    CULVERT_LISTEN_HOST: { read: setting.text(), fallback: '127.0.0.1', internal: true },
     CULVERT_LISTEN_PORT: { read: setting.integer(0, 65_535), fallback: 0 },
     CULVERT_TCP_PORTS: { read: setting.portRange(), fallback: [20_000, 20_999] as const },
     CULVERT_TCP_HOST: { read: setting.text(), fallback: '::' },
-    CULVERT_HTTP_HOST: { read: setting.text(), fallback: '127.0.0.1' },
+    CULVERT_HTTP_HOST: { read: setting.text(), fallback: '127.0.0.1', internal: true },
     CULVERT_HEARTBEAT: { read: setting.duration(HEARTBEAT_MIN_MS, HEARTBEAT_MAX_MS), fallback: HEARTBEAT_DEFAULT_MS },
     CULVERT_TRANSFER_URL: {
       read: setting.text(/^wss?:\/\/[^/?#@\s]{1,200}$/, 'a base URL such as wss://transfers.example.com, without a path'),

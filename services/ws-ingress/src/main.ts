@@ -39,7 +39,7 @@ const networks: Reader<BlockList> = (text) => {
 await runService({
   name: SERVICE,
   settings: {
-    CULVERT_LISTEN_HOST: { read: setting.text(), fallback: '127.0.0.1' },
+    CULVERT_LISTEN_HOST: { read: setting.text(), fallback: '127.0.0.1', internal: true },
     CULVERT_LISTEN_PORT: { read: setting.integer(0, 65_535), fallback: 0 },
     CULVERT_DOMAIN: { read: setting.domain(), fallback: 'culvert.localhost' },
     CULVERT_PUBLIC_HOST: { read: setting.text(), fallback: '' },

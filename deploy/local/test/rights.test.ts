@@ -1,0 +1,284 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DEFAULT_LIMITS } from '@culvert/contracts';
+import { connect as connectNats, type NatsConnection } from '@nats-io/transport-node';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Memory } from '../src/memory.ts';
+import { type NatsUser, planNats } from '../src/nats.ts';
+import { freePort } from '../src/ports.ts';
+import { planRedis, type RedisUser } from '../src/redis.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'culvert-rights-'));
+const children: ChildProcess[] = [];
+let natsUrl: (user: NatsUser) => string;
+let redisUrl: (user: RedisUser) => string;
+
+beforeAll(async () => {
+  const memory = new Memory(dir);
+  const nats = planNats('nats-server', dir, await freePort(), DEFAULT_LIMITS, memory);
+  const redis = planRedis('redis-server', dir, await freePort([Number(new URL(nats.urlOf('admin')).port)]), memory);
+  for (const plan of [nats, redis]) children.push(spawn(plan.command, plan.args, { stdio: 'ignore' }));
+  const until = Date.now() + 20_000;
+  while (!((await nats.ready()) && (await redis.ready()))) {
+    if (Date.now() > until) throw new Error('NATS and Redis are not ready after 20 s');
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  natsUrl = nats.urlOf;
+  redisUrl = redis.urlOf;
+}, 30_000);
+afterAll(async () => {
+  await Promise.all(
+    children.map((child) => {
+      const exited = new Promise((done) => child.once('exit', done));
+      child.kill('SIGKILL');
+      return child.exitCode === null && child.signalCode === null ? exited : undefined;
+    }),
+  );
+  rmSync(dir, { recursive: true, force: true });
+});
+
+/** Speaks the NATS protocol by hand, in its verbose mode: every line is answered +OK or -ERR. */
+class RawNats {
+  readonly #socket: Socket;
+  readonly #lines: string[] = [];
+  #rest = '';
+  #wake: () => void = () => {};
+
+  constructor(url: string | undefined, port: number) {
+    this.#socket = connect({ host: '127.0.0.1', port });
+    this.#socket.on('error', () => {});
+    this.#socket.on('close', () => {
+      this.#lines.push('closed');
+      this.#wake();
+    });
+    this.#socket.on('data', (chunk) => {
+      const lines = (this.#rest + chunk.toString()).split('\r\n');
+      this.#rest = lines.pop() ?? '';
+      this.#lines.push(...lines.filter((line) => /^(?:\+OK|-ERR)/.test(line)));
+      this.#wake();
+    });
+    const { username = '', password = '' } = url === undefined ? {} : new URL(url);
+    const who = url === undefined ? {} : { user: username, pass: password };
+    this.#socket.write(`CONNECT ${JSON.stringify({ verbose: true, pedantic: false, ...who })}\r\n`);
+  }
+
+  async answer(): Promise<string> {
+    const until = Date.now() + 10_000;
+    while (this.#lines.length === 0) {
+      if (Date.now() > until) throw new Error('NATS says nothing');
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+        setTimeout(resolve, 200);
+      });
+    }
+    return this.#lines.shift() as string;
+  }
+
+  async may(line: string): Promise<boolean> {
+    this.#socket.write(line);
+    return !(await this.answer()).startsWith('-ERR');
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+}
+
+const SERVICES = ['lease-manager', 'port-allocator', 'ws-ingress', 'tcp-listener', 'admin'] as const;
+type Who = (typeof SERVICES)[number] | 'integrator' | 'auditor';
+const EVERYBODY: readonly Who[] = [...SERVICES, 'integrator', 'auditor'];
+
+/** Who may say what; everybody else must not. */
+const MAY_PUBLISH: Record<string, readonly Who[]> = {
+  'cmd.lease.acquire': ['ws-ingress'],
+  'cmd.lease.release': ['ws-ingress'],
+  'cmd.lease.reassert': ['ws-ingress', 'tcp-listener'],
+  'cmd.lease.list': ['tcp-listener', 'admin'],
+  'cmd.lease.revoke': ['admin'],
+  'cmd.device.add': ['admin'],
+  'cmd.device.revoke': ['admin'],
+  'cmd.device.rotate': ['admin'],
+  'cmd.record.get': ['admin'],
+  'cmd.record.put': ['admin'],
+  'cmd.record.delete': ['admin'],
+  'cmd.enrolment.use': ['ws-ingress'],
+  'cmd.port.allocate': ['lease-manager'],
+  'cmd.port.release': ['lease-manager'],
+  'cmd.listener.tcp-listener-1.bind': ['lease-manager'],
+  'cmd.listener.tcp-listener-1.unbind': ['lease-manager'],
+  'cmd.listener.tcp-listener-1.cut': ['lease-manager'],
+  'cmd.listener.tcp-listener-1.refused': ['ws-ingress', 'lease-manager'],
+  'cmd.ingress.ws-ingress-1.dial': ['tcp-listener', 'lease-manager'],
+  'cmd.ingress.ws-ingress-1.endpoints': ['lease-manager'],
+  'device.connected.alice': ['lease-manager'],
+  'lease.expired.alice': ['lease-manager'],
+  'ports.exhausted.tcp-listener-1': ['lease-manager'],
+  'store.recovered.x': ['lease-manager'],
+  'conn.closed.alice': ['tcp-listener'],
+  'audit.device.revoke': ['lease-manager', 'admin'],
+  '$KV.CULVERT_REGISTRY.device.alice': ['lease-manager'],
+  '$JS.API.STREAM.DELETE.CULVERT_EVENTS': ['lease-manager', 'admin'],
+  '$JS.API.STREAM.DELETE.CULVERT_AUDIT': [],
+  '$JS.API.STREAM.PURGE.CULVERT_AUDIT': [],
+  '$JS.API.STREAM.MSG.DELETE.CULVERT_AUDIT': [],
+  '$JS.API.STREAM.MSG.GET.CULVERT_AUDIT': ['lease-manager', 'admin', 'auditor'],
+  '$JS.API.STREAM.MSG.GET.KV_CULVERT_REGISTRY': ['lease-manager'],
+  '$JS.API.DIRECT.GET.KV_CULVERT_REGISTRY.$KV.CULVERT_REGISTRY.kept.operator.x': ['lease-manager'],
+  '$JS.API.CONSUMER.CREATE.KV_CULVERT_REGISTRY': ['lease-manager'],
+  '$JS.API.CONSUMER.DURABLE.CREATE.KV_CULVERT_REGISTRY.mine': ['lease-manager'],
+  '$JS.API.STREAM.CREATE.MINE': ['lease-manager', 'admin'],
+  '$SYS.REQ.SERVER.PING': [],
+};
+
+/** Who may hear what. */
+const MAY_SUBSCRIBE: Record<string, readonly Who[]> = {
+  'cmd.lease.acquire': ['lease-manager'],
+  'cmd.device.add': ['lease-manager'],
+  'cmd.record.put': ['lease-manager'],
+  'cmd.enrolment.use': ['lease-manager'],
+  'cmd.port.allocate': ['port-allocator'],
+  'cmd.listener.tcp-listener-1.bind': ['tcp-listener'],
+  'cmd.ingress.ws-ingress-1.dial': ['ws-ingress'],
+  'audit.device.revoke': ['admin', 'auditor'],
+  '_INBOX_SERVICES.>': SERVICES,
+  'device.connected.*': EVERYBODY,
+  '$KV.CULVERT_REGISTRY.>': [],
+  '$KV.CULVERT_REGISTRY.*.*': [],
+  'cmd.listener.>': [],
+  '$SYS.>': [],
+  '>': [],
+};
+
+describe('on the bus', () => {
+  it.each(EVERYBODY)('%s may say and hear what is its own, and nothing else', async (who) => {
+    const nats = new RawNats(natsUrl(who), Number(new URL(natsUrl(who)).port));
+    try {
+      expect(await nats.answer()).toBe('+OK');
+      for (const [subject, allowed] of Object.entries(MAY_PUBLISH)) {
+        expect([who, 'says', subject, await nats.may(`PUB ${subject} 0\r\n\r\n`)]).toEqual([
+          who,
+          'says',
+          subject,
+          allowed.includes(who),
+        ]);
+      }
+      let sid = 0;
+      for (const [subject, allowed] of Object.entries(MAY_SUBSCRIBE)) {
+        sid += 1;
+        const may = await nats.may(`SUB ${subject} ${sid}\r\n`);
+        expect([who, 'hears', subject, may]).toEqual([who, 'hears', subject, allowed.includes(who)]);
+      }
+    } finally {
+      nats.close();
+    }
+  });
+
+  it.each(['integrator', 'auditor'] as const)(
+    '%s hears events and no command, reply or record, whatever it subscribes to',
+    async (who) => {
+      const open = (user: NatsUser): Promise<NatsConnection> => {
+        const { host, username, password } = new URL(natsUrl(user));
+        return connectNats({ servers: host, user: username, pass: password });
+      };
+      const [ear, mouth] = await Promise.all([open(who), open('operator')]);
+      const heard = new Set<string>();
+      for (const subject of ['*.*.>', '*.*.*', '*.*.alice', 'cmd.>', '$KV.>', '$KV.CULVERT_REGISTRY.>', '>', 'audit.>']) {
+        ear.subscribe(subject, { callback: (error, message) => void (error === null && heard.add(message.subject)) });
+      }
+      await ear.flush();
+      const secret = [
+        ...['cmd.listener.tcp-listener-1.bind', 'cmd.device.add', 'cmd.record.put', '$KV.CULVERT_REGISTRY.device.alice'],
+        ...[
+          '$KV.CULVERT_REGISTRY.kept.webhook.x',
+          '_INBOX_SERVICES.abc.def',
+          '_INBOX_SERVICES.abc.def.ghi',
+          '$JS.API.STREAM.NAMES',
+        ],
+      ];
+      for (const subject of [...secret, 'audit.device.revoke', 'device.connected.alice']) mouth.publish(subject, 'x');
+      await mouth.flush();
+      await ear.flush();
+      expect([...heard].sort()).toEqual(
+        who === 'auditor' ? ['audit.device.revoke', 'device.connected.alice'] : ['device.connected.alice'],
+      );
+      await Promise.all([ear.close(), mouth.close()]);
+    },
+  );
+
+  it('nobody is anonymous, and a wrong password is refused', async () => {
+    const { port, username } = new URL(natsUrl('admin'));
+    for (const url of [undefined, `nats://${username}:wrong@127.0.0.1`]) {
+      const nats = new RawNats(url, Number(port));
+      expect(await nats.answer()).toMatch(/^-ERR 'Authorization Violation'/);
+      nats.close();
+    }
+  });
+});
+
+/** Keys of every family, and who may read and write them beside lease-manager. */
+const KEYS: Record<string, { read: readonly RedisUser[]; write: readonly RedisUser[] }> = {
+  'device:alice': { read: [], write: [] },
+  'token:0123': { read: [], write: [] },
+  'kept:operator:alice': { read: [], write: [] },
+  'kept:enrolment:x': { read: [], write: [] },
+  'keeping:unmirrored': { read: [], write: [] },
+  'lease:alice': { read: ['port-allocator'], write: ['port-allocator'] },
+  'leases:due': { read: [], write: [] },
+  'ports:tcp-listener-1': { read: ['port-allocator'], write: ['port-allocator'] },
+  outbox: { read: ['port-allocator'], write: ['port-allocator'] },
+  'route:x.culvert.localhost': { read: ['edge'], write: [] },
+  'instance:x-1': {
+    read: ['port-allocator', 'ws-ingress', 'tcp-listener', 'admin', 'edge'],
+    write: ['port-allocator', 'ws-ingress', 'tcp-listener', 'admin'],
+  },
+  'store:incarnation': { read: ['port-allocator', 'ws-ingress', 'tcp-listener', 'admin', 'edge'], write: [] },
+};
+
+describe('in the store', () => {
+  const users: readonly RedisUser[] = ['port-allocator', 'ws-ingress', 'tcp-listener', 'admin', 'edge'];
+
+  it.each(users)('%s may read and write its own keys, and nothing else', async (user) => {
+    const redis = new Redis(redisUrl(user), { enableReadyCheck: false });
+    redis.on('error', () => {});
+    const may = async (work: Promise<unknown>): Promise<boolean> =>
+      work.then(
+        () => true,
+        (error: Error) => {
+          if (error.message.startsWith('NOPERM')) return false;
+          if (error.message.startsWith('WRONGTYPE')) return true;
+          throw error;
+        },
+      );
+    try {
+      for (const [key, { read, write }] of Object.entries(KEYS)) {
+        expect([user, 'reads', key, await may(redis.type(key))]).toEqual([user, 'reads', key, read.includes(user)]);
+        expect([user, 'writes', key, await may(redis.del(key))]).toEqual([user, 'writes', key, write.includes(user)]);
+      }
+      for (const command of [
+        ['FLUSHALL'],
+        ['CONFIG', 'GET', '*'],
+        ['ACL', 'LIST'],
+        ['KEYS', '*'],
+        ['SHUTDOWN'],
+        ['PUBLISH', 'any.channel', 'x'],
+        ['EVAL', "return redis.call('GET', KEYS[1])", '1', 'device:alice'],
+      ] as [string, ...string[]][]) {
+        const [name, ...args] = command;
+        expect([user, name, await may(redis.call(name, ...args))]).toEqual([user, name, false]);
+      }
+    } finally {
+      redis.disconnect();
+    }
+  });
+
+  it('nobody is anonymous', async () => {
+    const redis = new Redis({ host: '127.0.0.1', port: Number(new URL(redisUrl('admin')).port), enableReadyCheck: false });
+    redis.on('error', () => {});
+    await expect(redis.get('store:incarnation')).rejects.toThrow(/NOAUTH/);
+    redis.disconnect();
+  });
+});
