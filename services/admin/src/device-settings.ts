@@ -33,7 +33,7 @@ export const deviceSettings: FastifyPluginAsyncTypebox<DeviceSettingsOptions> = 
       config: { role: 'operator', audit: 'device.label' },
       schema: {
         summary: 'Label a device, or write notes about it',
-        description: 'A label whose value is null is removed; those that are not named stay.',
+        description: 'A label whose value is null or empty is removed; those that are not named stay.',
         params: Params,
         body: Type.Object({
           labels: Type.Optional(Type.Record(Type.String(), Type.Union([Type.String({ maxLength: 128 }), Type.Null()]))),
@@ -53,7 +53,7 @@ export const deviceSettings: FastifyPluginAsyncTypebox<DeviceSettingsOptions> = 
             `label ${JSON.stringify(label.slice(0, 64))} is not valid; expected a-z, 0-9, ".", "_" or "-"`,
           );
         }
-        if (value === null) delete labels[label];
+        if (value === null || value === '') delete labels[label];
         else labels[label] = value;
         request.audited.detail[label] = value;
       }
