@@ -226,7 +226,7 @@ export class Stack {
     let wake: () => void = () => {};
     nats.subscribe(subject, {
       callback: (error, message) => {
-        if (error !== null) return;
+        if (error !== null || message.subject.startsWith('$KV.')) return; // `*.*.alice` is her present state in the bucket, too
         queue.push(message.json<CulvertEventLike>());
         wake();
       },

@@ -67,11 +67,27 @@ const endsStream = (stream: string): string[] =>
 /** Operators' data: digests, keys, the secrets of webhooks. */
 const REGISTRY_STREAM = 'KV_CULVERT_REGISTRY';
 
+/** Commands of three tokens. */
+const SHARED_COMMANDS = {
+  lease: ['acquire', 'release', 'get', 'list', 'reassert', 'revoke'],
+  usage: ['report', 'get'],
+  device: ['auth', 'add', 'list', 'show', 'revoke', 'rotate'],
+  enrolment: ['use'],
+  record: ['get', 'list', 'put', 'delete'],
+  operator: ['check'],
+  port: ['allocate', 'release'],
+};
+
 /**
  * `*.*.alice` is all about one device; this keeps everything else out of it. NATS filters a wildcard subscription by those
  * denials only that lie within it: so they have three tokens too, or more, for `*.*.>` is let in as `*.*.*` is.
  */
-const NOT_EVENTS = ['cmd.*.*', '_INBOX_SERVICES.*.*', '$JS.*.*', '$KV.*.*', '$SRV.*.*', '*.*.*.>'];
+const NOT_EVENTS = [
+  ...['cmd.*.*', '_INBOX_SERVICES.*.*', '$JS.*.*', '$KV.*.*', '$SRV.*.*', '*.*.*.>'],
+  // One of these lies within whatever else could catch a command or a record: `*.*.put`, `*.listener.>`.
+  ...Object.entries(SHARED_COMMANDS).flatMap(([group, verbs]) => verbs.map((verb) => `cmd.${group}.${verb}`)),
+  ...['cmd.listener.>', 'cmd.ingress.>', '$KV.CULVERT_REGISTRY.>', '$JS.API.>', '$JS.ACK.>'],
+];
 
 const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
   'lease-manager': {
