@@ -15,6 +15,10 @@
 #include "tls.h"
 #include "tls_names.h"
 
+#ifdef _WIN32
+#include <wincrypt.h>
+#endif
+
 struct tls_session {
   mbedtls_ssl_context ssl;
   os_socket socket;
@@ -59,6 +63,18 @@ int tls_available(void) {
   return 1;
 }
 
+#ifdef _WIN32
+/* Windows keeps its authorities in a store. */
+static void load_system_authorities(void) {
+  HCERTSTORE store = CertOpenSystemStoreA(0, "ROOT");
+  PCCERT_CONTEXT one = NULL;
+  if (store == NULL) return;
+  while ((one = CertEnumCertificatesInStore(store, one)) != NULL) {
+    mbedtls_x509_crt_parse_der(&authorities, one->pbCertEncoded, one->cbCertEncoded);
+  }
+  CertCloseStore(store, 0);
+}
+#else
 static void load_system_authorities(void) {
   int index;
   const char *path;
@@ -69,6 +85,7 @@ static void load_system_authorities(void) {
     if (failed >= 0 && authorities.raw.len > 0) return; /* a positive number counts those it could not read */
   }
 }
+#endif
 
 /* Called for critical extensions that mbedTLS does not know: the one that is enforced by on_verify is taken. */
 static int on_extension(void *context, const mbedtls_x509_crt *certificate, const mbedtls_x509_buf *identifier, int critical,

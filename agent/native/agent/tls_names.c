@@ -7,7 +7,16 @@
 /* 2.5.29.30 and 2.5.29.17: name constraints, subject alternative names. */
 static const unsigned char CONSTRAINTS[] = {0x55, 0x1d, 0x1e};
 static const unsigned char NAMES[] = {0x55, 0x1d, 0x11};
-enum { PERMITTED = 0xa0, EXCLUDED = 0xa1, DNS_NAME = 0x82, ADDRESS = 0x87, SEQUENCE = 0x30, BOOLEAN = 0x01, OCTETS = 0x04, OBJECT = 0x06 };
+enum {
+  TAG_BOOLEAN = 0x01,
+  TAG_OCTETS = 0x04,
+  TAG_OBJECT = 0x06,
+  TAG_SEQUENCE = 0x30,
+  TAG_DNS_NAME = 0x82,
+  TAG_ADDRESS = 0x87,
+  TAG_PERMITTED = 0xa0,
+  TAG_EXCLUDED = 0xa1
+};
 
 /* A run of DER. */
 typedef struct run {
@@ -80,7 +89,7 @@ static int covered(run subtrees, const subject *of, int *relevant) {
   int found = 0;
   *relevant = 0;
   while (take(&subtrees, &tag, &subtree)) {
-    if (!take(&subtree, &tag, &base) || tag != (of->address == NULL ? DNS_NAME : ADDRESS)) continue;
+    if (!take(&subtree, &tag, &base) || tag != (of->address == NULL ? TAG_DNS_NAME : TAG_ADDRESS)) continue;
     *relevant = 1;
     found |= of->address == NULL ? covers_name(&base, of->host) : covers_address(&base, of->address, of->size);
   }
@@ -92,11 +101,11 @@ static int permits(run constraints, const subject *of) {
   run list;
   int tag;
   int relevant;
-  if (!take(&constraints, &tag, &lists) || tag != SEQUENCE) return 0;
+  if (!take(&constraints, &tag, &lists) || tag != TAG_SEQUENCE) return 0;
   while (take(&lists, &tag, &list)) {
     int found = covered(list, of, &relevant);
-    if (tag == PERMITTED && relevant && !found) return 0;
-    if (tag == EXCLUDED && found) return 0;
+    if (tag == TAG_PERMITTED && relevant && !found) return 0;
+    if (tag == TAG_EXCLUDED && found) return 0;
   }
   return 1;
 }
@@ -116,11 +125,11 @@ static int find_extension(const mbedtls_x509_crt *certificate, const unsigned ch
     extensions.at = certificate->v3_ext.p;
   }
   while (take(&extensions, &tag, &extension)) {
-    if (!take(&extension, &tag, &part) || tag != OBJECT) continue;
+    if (!take(&extension, &tag, &part) || tag != TAG_OBJECT) continue;
     if ((size_t)(part.end - part.at) != size || memcmp(part.at, identifier, size) != 0) continue;
     if (!take(&extension, &tag, content)) return -1;
-    if (tag == BOOLEAN && !take(&extension, &tag, content)) return -1;
-    return tag == OCTETS ? 1 : -1;
+    if (tag == TAG_BOOLEAN && !take(&extension, &tag, content)) return -1;
+    return tag == TAG_OCTETS ? 1 : -1;
   }
   return 0;
 }
@@ -154,9 +163,9 @@ int certificate_has_address(const mbedtls_x509_crt *certificate, const char *hos
   run name;
   int tag;
   if (of.address == NULL || find_extension(certificate, NAMES, sizeof NAMES, &names) != 1) return 0;
-  if (!take(&names, &tag, &list) || tag != SEQUENCE) return 0;
+  if (!take(&names, &tag, &list) || tag != TAG_SEQUENCE) return 0;
   while (take(&list, &tag, &name)) {
-    if (tag == ADDRESS && (size_t)(name.end - name.at) == of.size && memcmp(name.at, of.address, of.size) == 0) return 1;
+    if (tag == TAG_ADDRESS && (size_t)(name.end - name.at) == of.size && memcmp(name.at, of.address, of.size) == 0) return 1;
   }
   return 0;
 }

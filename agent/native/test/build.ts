@@ -28,15 +28,17 @@ export function compile(compiler: string, flags: readonly string[], sources: rea
   run(compiler, [...flags, `-I${join(CORE, 'include')}`, ...sources, '-o', out]);
 }
 
-/** Runs a command to its end; gives what it wrote to standard output. */
-export function run(command: string, args: readonly string[], input = ''): string {
+/** Runs a command to its end, within a minute unless told otherwise; gives what it wrote to standard output. */
+export function run(
+  command: string,
+  args: readonly string[],
+  options: { input?: string; timeoutMs?: number; cwd?: string } = {},
+): string {
+  const { input = '', timeoutMs = 60_000, cwd } = options;
   try {
     return execFileSync(command, args, {
-      encoding: 'utf8',
-      input,
-      stdio: ['pipe', 'pipe', 'pipe'],
-      timeout: 60_000,
-      maxBuffer: 1 << 26,
+      ...{ encoding: 'utf8', input, stdio: ['pipe', 'pipe', 'pipe'], timeout: timeoutMs, maxBuffer: 1 << 26 },
+      ...(cwd === undefined ? {} : { cwd }),
     });
   } catch (error) {
     const { stdout, stderr, message } = error as { stdout?: string; stderr?: string; message: string };

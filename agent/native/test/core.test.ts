@@ -5,6 +5,7 @@ import { parseControlHandshake } from '@culvert/wire';
 import { afterAll, describe, expect, it } from 'vitest';
 import { installSystemPackages } from '../../../deploy/local/bin/system.mjs';
 import { C99, CORE, compile, coreSources, run, STRICT, scratchFolder } from './build.ts';
+import { buildFuzzer, fuzz } from './fuzz.ts';
 import { replays } from './replay.ts';
 
 await installSystemPackages(['native']);
@@ -34,7 +35,7 @@ const BUILDS: { name: string; compiler: string; flags: string[]; by?: string[] }
 describe.each(BUILDS)('the native core by $name', ({ name, compiler, flags, by = [] }) => {
   const runBuilt = (path: string, input = ''): string => {
     const [command = path, ...rest] = [...by, path];
-    return run(command, rest, input);
+    return run(command, rest, { input });
   };
 
   it('gives what the golden vectors say, whole and byte by byte', () => {
@@ -56,7 +57,7 @@ describe.each(BUILDS)('the native core by $name', ({ name, compiler, flags, by =
 describe('the native core', () => {
   it('has the table of codes', () => {
     const path = built('replay-gcc-C99');
-    const rows = run(path, [], 'codes\n').trim().split(' ');
+    const rows = run(path, [], { input: 'codes\n' }).trim().split(' ');
     const expected = Object.entries(ERRORS).map(([code, { http, close, retry }]) =>
       [code, http ?? 0, close ?? 1011, retry].join(),
     );
@@ -66,7 +67,7 @@ describe('the native core', () => {
   it('writes a request that the server takes', () => {
     const path = built('replay-gcc-C99');
     const line = 'request cam-7 http:80,https:443,tcp:22 culvert.example cvt_0123456789 dGhlIHNhbXBsZSBub25jZQ==\n';
-    const text = Buffer.from(run(path, [], line).trim(), 'hex').toString();
+    const text = Buffer.from(run(path, [], { input: line }).trim(), 'hex').toString();
     const [first = '', ...lines] = text.slice(0, -4).split('\r\n');
     const headers = Object.fromEntries(
       lines.map((one) => [one.slice(0, one.indexOf(':')).toLowerCase(), one.slice(one.indexOf(':') + 2)]),
@@ -114,6 +115,10 @@ describe('the native core', () => {
       .split('\n')
       .filter((line) => / [bBdDC] /.test(line));
     expect(data).toEqual([]); // no globals that change
+  });
+
+  it('survives what a fuzzer makes of the vectors', () => {
+    fuzz(buildFuzzer(dir), 20_000, 5);
   });
 
   it('has files that a person can read', () => {

@@ -119,8 +119,18 @@ os_failure os_connected(os_socket s) {
   return FD_ISSET(s, &writable) ? OS_OK : OS_REFUSED;
 }
 
+/* Wine reads a reset as an end, but tells of the error when it is polled. */
+static int ended_by_reset(os_socket s) {
+  WSAPOLLFD one;
+  one.fd = s;
+  one.events = POLLIN;
+  one.revents = 0;
+  return WSAPoll(&one, 1, 0) > 0 && (one.revents & POLLERR) != 0;
+}
+
 long os_read(os_socket s, uint8_t *bytes, size_t length) {
   int got = recv(s, (char *)bytes, (int)length, 0);
+  if (got == 0 && ended_by_reset(s)) return OS_BROKEN;
   if (got >= 0) return got;
   return WSAGetLastError() == WSAEWOULDBLOCK ? OS_AGAIN : OS_BROKEN;
 }

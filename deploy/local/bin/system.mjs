@@ -66,6 +66,30 @@ const NEEDS = {
     { package: 'libmbedtls-dev', there: () => existsSync('/usr/include/mbedtls/ssl.h') },
     { package: 'libclang-rt-14-dev', there: () => hasSanitizers() },
   ],
+  // Compilers and emulators for every machine that the C agent is built for.
+  cross: [
+    ...[
+      ['i686-linux-gnu', 'i386'],
+      ['aarch64-linux-gnu', 'arm64'],
+      ['arm-linux-gnueabihf', 'armhf'],
+      ['arm-linux-gnueabi', 'armel'],
+      ['mips-linux-gnu', 'mips'],
+      ['mipsel-linux-gnu', 'mipsel'],
+      ['mips64el-linux-gnuabi64', 'mips64el'],
+      ['riscv64-linux-gnu', 'riscv64'],
+    ].flatMap(([triplet, architecture]) => [
+      { package: `gcc-${triplet}`, there: () => findProgram(`${triplet}-gcc`) !== undefined },
+      { package: `libc6-dev-${architecture}-cross`, there: () => existsSync(`/usr/${triplet}/include/stdio.h`) },
+    ]),
+    { package: 'gcc-mingw-w64-x86-64', there: () => findProgram('x86_64-w64-mingw32-gcc') !== undefined },
+    { package: 'gcc-mingw-w64-i686', there: () => findProgram('i686-w64-mingw32-gcc') !== undefined },
+    { package: 'gcc-arm-none-eabi', there: () => findProgram('arm-none-eabi-gcc') !== undefined },
+    { package: 'libnewlib-arm-none-eabi', there: () => existsSync('/usr/lib/arm-none-eabi/newlib') },
+    { package: 'dpkg-dev', there: () => findProgram('dpkg-source') !== undefined }, // unpacks the source of mbedTLS
+    { package: 'qemu-user-static', there: () => findProgram('qemu-mips-static') !== undefined },
+    { package: 'wine', there: () => findProgram('wine') !== undefined },
+    { package: 'wine64', there: () => existsSync('/usr/lib/wine/wine64') || existsSync('/usr/lib/wine/wineserver64') },
+  ],
   // What tests of bad networks build them with; they need root besides.
   networks: [
     { package: 'iproute2', there: () => findProgram('ip') !== undefined && findProgram('ss') !== undefined },

@@ -153,7 +153,10 @@ int cv_message_read(char *text, size_t length, cv_message *message, const char *
   *fault = "type: expected the name of a message";
   if (type.at == NULL) return CV_EPROTOCOL;
   message->type = type_of(type);
-  if (message->type == CV_MSG_UNKNOWN) return CV_OK;
+  if (message->type == CV_MSG_UNKNOWN) {
+    *fault = NULL;
+    return CV_OK;
+  }
   for (i = 0; i < FIELD_COUNT; i++) {
     const field *wanted = &FIELDS[i];
     uint16_t on = ON(message->type);

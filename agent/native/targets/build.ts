@@ -1,0 +1,107 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { NATIVE, run } from '../test/build.ts';
+import type { Target } from './targets.ts';
+
+/** Sizes in bytes. */
+export interface Sizes {
+  /** The library alone: code and constants, data, zeroed data. */
+  core: { text: number; data: number; bss: number };
+  /** The whole agent, stripped: static with TLS, static without, with the system's shared libraries and without TLS. */
+  tls: number;
+  plain: number;
+  dynamic: number;
+}
+
+/**
+ * Debian's source of mbedTLS, by an apt of our own: the machine's lists stay as they are.
+ *
+ * @returns The folder of the source.
+ */
+export function fetchMbedtls(dir: string): string {
+  const found = (): string | undefined =>
+    existsSync(dir) ? readdirSync(dir).find((name) => /^mbedtls-[0-9.]+$/.test(name)) : undefined;
+  if (found() === undefined) {
+    for (const folder of ['lists/partial', 'parts', 'cache/archives/partial']) mkdirSync(join(dir, folder), { recursive: true });
+    const sources = readFileSync('/etc/apt/sources.list.d/debian.sources', 'utf8');
+    writeFileSync(join(dir, 'parts/src.sources'), sources.replaceAll(/^Types:.*$/gm, 'Types: deb-src'));
+    const own = [
+      `Dir::Etc::sourcelist=/dev/null`,
+      `Dir::Etc::sourceparts=${join(dir, 'parts')}`,
+      `Dir::State::lists=${join(dir, 'lists')}`,
+      `Dir::Cache=${join(dir, 'cache')}`,
+      'APT::Sandbox::User=root',
+    ].flatMap((option) => ['-o', option]);
+    run('apt-get', [...own, 'update', '-q'], { timeoutMs: 120_000 });
+    run('apt-get', [...own, 'source', '-q', '--only-source', 'mbedtls'], { timeoutMs: 120_000, cwd: dir });
+  }
+  const name = found();
+  if (name === undefined) throw new Error(`apt-get source left no mbedtls in ${dir}`);
+  return join(dir, name);
+}
+
+/** Builds the agent for a target; the path of the program, stripped. */
+function buildAgent(target: Target, dir: string, options: readonly string[]): string {
+  const cross = target.tools === '' ? [] : [`-DCMAKE_SYSTEM_NAME=${target.system}`];
+  const common = [
+    '-S',
+    NATIVE,
+    '-B',
+    dir,
+    '-DCMAKE_BUILD_TYPE=MinSizeRel',
+    '-DCULVERT_WERROR=ON',
+    `-DCMAKE_C_COMPILER=${target.compiler}`,
+  ];
+  run('cmake', [...common, ...cross, ...options], { timeoutMs: 120_000 });
+  run('cmake', ['--build', dir, '-j2'], { timeoutMs: 600_000 });
+  const program = join(dir, target.system === 'Windows' ? 'culvert-agent.exe' : 'culvert-agent');
+  run(`${target.tools}strip`, [program]);
+  return program;
+}
+
+/** The three agents of a target and their sizes. */
+export function buildTarget(target: Target, dir: string, mbedtls: string): { program: string; dir: string; sizes: Sizes } {
+  const at = (name: string): string => join(dir, `${target.name}-${name}`);
+  const tls = [`-DCULVERT_MBEDTLS_SOURCE=${mbedtls}`, '-DCULVERT_STATIC=ON', '-DCULVERT_TESTS=ON'];
+  const program = buildAgent(target, at('tls'), tls);
+  const plain = buildAgent(target, at('plain'), ['-DCULVERT_TLS=OFF', '-DCULVERT_STATIC=ON']);
+  const dynamic = buildAgent(target, at('dynamic'), ['-DCULVERT_TLS=OFF']);
+  const sizes = {
+    core: coreSize(target.tools, join(at('plain'), 'libculvert.a')),
+    tls: readFileSync(program).length,
+    plain: readFileSync(plain).length,
+    dynamic: readFileSync(dynamic).length,
+  };
+  return { program, dir: at('tls'), sizes };
+}
+
+/** What `size -t` says of all objects of a library. */
+function coreSize(tools: string, library: string): Sizes['core'] {
+  const total = run(`${tools}size`, ['-t', library]).trim().split('\n').at(-1) ?? '';
+  const [text = 0, data = 0, bss = 0] = total.trim().split(/\s+/).map(Number);
+  return { text, data, bss };
+}
+
+/** The library on a Cortex-M3, optimized for size, and what one control connection and one transfer take of its memory. */
+export function buildCortexM3(dir: string): { core: Sizes['core']; control: number; transfer: number } {
+  const src = join(NATIVE, 'core/src');
+  const flags = ['-mcpu=cortex-m3', '-mthumb', '-Os', '-std=c99', '-ffunction-sections', `-I${join(NATIVE, 'core/include')}`];
+  const objects = readdirSync(src).map((name) => {
+    const object = join(dir, `m3-${name}.o`);
+    run('arm-none-eabi-gcc', [...flags, '-c', join(src, name), '-o', object]);
+    return object;
+  });
+  const total =
+    run('arm-none-eabi-size', ['-t', ...objects])
+      .trim()
+      .split('\n')
+      .at(-1) ?? '';
+  const [text = 0, data = 0, bss = 0] = total.trim().split(/\s+/).map(Number);
+  const probe = join(dir, 'm3-probe.c');
+  writeFileSync(probe, '#include "culvert/culvert.h"\nchar control[sizeof(cv_control)];\nchar transfer[sizeof(cv_transfer)];\n');
+  run('arm-none-eabi-gcc', [...flags, '-c', probe, '-o', `${probe}.o`]);
+  const symbols = run('arm-none-eabi-nm', ['-S', `${probe}.o`]);
+  const sizeOf = (name: string): number =>
+    Number.parseInt(new RegExp(`^\\S+ (\\S+) \\S ${name}$`, 'm').exec(symbols)?.[1] ?? '0', 16);
+  return { core: { text, data, bss }, control: sizeOf('control'), transfer: sizeOf('transfer') };
+}
