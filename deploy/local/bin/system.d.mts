@@ -8,7 +8,8 @@ export type SystemProgram =
   | 'clients'
   | 'networks'
   | 'native'
-  | 'cross';
+  | 'cross'
+  | 'firmware';
 export function findProgram(name: string): string | undefined;
 export function missingPackages(programs: readonly SystemProgram[]): string[];
 /** @throws Error that names the Debian packages when they are missing and cannot be installed. */

@@ -90,6 +90,16 @@ const NEEDS = {
     { package: 'wine', there: () => findProgram('wine') !== undefined },
     { package: 'wine64', there: () => existsSync('/usr/lib/wine/wine64') || existsSync('/usr/lib/wine/wineserver64') },
   ],
+  // The microcontroller port: its compiler, and the board as an emulator.
+  firmware: [
+    { package: 'gcc-arm-none-eabi', there: () => findProgram('arm-none-eabi-gcc') !== undefined },
+    { package: 'libnewlib-arm-none-eabi', there: () => existsSync('/usr/lib/arm-none-eabi/newlib/nano.specs') },
+    { package: 'cmake', there: () => findProgram('cmake') !== undefined },
+    { package: 'make', there: () => findProgram('make') !== undefined },
+    { package: 'curl', there: () => findProgram('curl') !== undefined },
+    { package: 'xz-utils', there: () => findProgram('xz') !== undefined },
+    { package: 'qemu-system-arm', there: () => findProgram('qemu-system-arm') !== undefined },
+  ],
   // What tests of bad networks build them with; they need root besides.
   networks: [
     { package: 'iproute2', there: () => findProgram('ip') !== undefined && findProgram('ss') !== undefined },
