@@ -77,7 +77,7 @@ describe('an integrator with the read-only user', () => {
     void (async () => {
       for await (const status of nc.status()) if (status.type === 'error') denied.push(String(status.error));
     })();
-    nc.publish('$KV.CULVERT_DEVICES.alice', '{}');
+    nc.publish('$KV.CULVERT_DEVICES.device.alice', '{}');
     nc.publish('$JS.API.STREAM.MSG.GET.KV_CULVERT_REGISTRY', '{"seq":1}');
     await nc.flush();
     await until('two denials', () => (denied.length === 2 ? true : undefined));
@@ -113,7 +113,7 @@ describe('an integrator with the read-only user', () => {
   }, 90_000);
 
   it.skipIf(findProgram('nats') === undefined)('follows by the `nats` command', async () => {
-    const args = ['--server', stack.info.nats, 'kv', 'get', 'CULVERT_DEVICES', 'alice', '--raw'];
+    const args = ['--server', stack.info.nats, 'kv', 'get', 'CULVERT_DEVICES', 'device.alice', '--raw'];
     const { stdout } = await run('nats', args, { env: { PATH: process.env.PATH, HOME: dir } });
     expect(JSON.parse(stdout)).toMatchObject({ device: 'alice', state: 'grace' });
   });

@@ -9,7 +9,7 @@ let web: Target;
 let tcp: Target;
 
 beforeAll(async () => {
-  stack = await startStack({ env: { CULVERT_GRACE: '2s', CULVERT_LIMIT_RECONNECTING_MS: '300' } });
+  stack = await startStack({ env: { CULVERT_GRACE: '5s', CULVERT_LIMIT_RECONNECTING_MS: '300' } });
   web = await startWebTarget();
   tcp = await startTcpTarget(echo);
 });

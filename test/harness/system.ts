@@ -226,7 +226,7 @@ export class Stack {
     let wake: () => void = () => {};
     nats.subscribe(subject, {
       callback: (error, message) => {
-        if (error !== null || message.subject.startsWith('$KV.')) return; // `*.*.alice` is her present state in the bucket, too
+        if (error !== null) return;
         queue.push(message.json<CulvertEventLike>());
         wake();
       },

@@ -26,9 +26,11 @@ export const EVENTS_SUBJECTS = ['device.*.*', 'lease.*.*', 'ports.*.*', 'instanc
 export const CONN_STREAM = 'CULVERT_CONN';
 export const CONN_SUBJECTS = ['conn.*.*'];
 
-/** The JetStream KV bucket with the present state of each device that ever had a lease: key = device. */
+/** The JetStream KV bucket with the present state of each device that ever had a lease. */
 export const DEVICES_BUCKET = 'CULVERT_DEVICES';
-/** In that bucket, beside the devices: up to which sequence of EVENTS_STREAM it is complete. No device can be named so. */
+/** Keys of devices begin so: with one token more than events have, the bucket's own messages are none of `*.*.<device>`. */
+export const DEVICES_PREFIX = 'device.';
+/** In that bucket, beside the devices: up to which sequence of EVENTS_STREAM it is complete. */
 export const DEVICES_POSITION = '_position';
 /** Version of the events' shape: the first number is raised when a field or a type goes or changes its meaning. */
 export const EVENTS_VERSION = '1.1.0';

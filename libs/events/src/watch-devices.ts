@@ -1,6 +1,6 @@
 import type { AnyEvent } from '@culvert/bus';
 import { applyEvent, type DeviceState } from '@culvert/bus/device-state';
-import { DEVICES_BUCKET, DEVICES_POSITION, EVENTS_STREAM } from '@culvert/contracts';
+import { DEVICES_BUCKET, DEVICES_POSITION, DEVICES_PREFIX, EVENTS_STREAM } from '@culvert/contracts';
 import { DeliverPolicy, jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { type KV, Kvm } from '@nats-io/kv';
 import type { NatsConnection } from '@nats-io/transport-node';
@@ -19,7 +19,7 @@ export type DeviceUpdate =
   | { kind: 'change'; device: DeviceState; event: AnyEvent };
 
 const STREAM = `KV_${DEVICES_BUCKET}`;
-const PREFIX = `$KV.${DEVICES_BUCKET}.`;
+const PREFIX = `$KV.${DEVICES_BUCKET}.${DEVICES_PREFIX}`;
 const DEADLINE_MS = 30_000;
 const AGAIN_MS = 100;
 
@@ -94,8 +94,9 @@ async function all(nc: NatsConnection): Promise<Map<string, DeviceState>> {
   const messages = await (await jetstream(nc).consumers.get(STREAM)).consume({ max_messages: 500 });
   try {
     for await (const message of messages) {
-      const key = message.subject.slice(PREFIX.length);
-      if (key !== DEVICES_POSITION && message.data.length > 0) devices.set(key, message.json<DeviceState>());
+      if (message.subject.startsWith(PREFIX) && message.data.length > 0) {
+        devices.set(message.subject.slice(PREFIX.length), message.json<DeviceState>());
+      }
       if (message.seq >= state.last_seq || message.info.pending === 0) break;
     }
   } finally {

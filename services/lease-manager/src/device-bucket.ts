@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type AnyEvent, applyEvent, type DeviceState, isAboutDevice, isNewer } from '@culvert/bus';
-import { DEVICES_BUCKET, DEVICES_POSITION, EVENTS_STREAM, type Lease } from '@culvert/contracts';
+import { DEVICES_BUCKET, DEVICES_POSITION, DEVICES_PREFIX, EVENTS_STREAM, type Lease } from '@culvert/contracts';
 import { DeliverPolicy, jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { type KV, Kvm } from '@nats-io/kv';
 import type { ManagerDeps } from './deps.ts';
@@ -116,7 +116,10 @@ export class DeviceBucket {
       cursor = page.cursor ?? undefined;
     } while (cursor !== undefined);
     const others: string[] = [];
-    for await (const key of await kv.keys()) if (key !== DEVICES_POSITION && !known.has(key)) others.push(key);
+    for await (const key of await kv.keys(`${DEVICES_PREFIX}*`)) {
+      const device = key.slice(DEVICES_PREFIX.length);
+      if (!known.has(device)) others.push(device);
+    }
     await inBatches(others, async (device) => {
       if ((await store.leases.get(device)).lease !== null) return; // it came meanwhile: its events follow
       await change(kv, device, (before) => (before === undefined || before.state === 'offline' ? before : gone(before)));
@@ -140,14 +143,15 @@ async function save(kv: KV, { sequence, revision }: Position): Promise<Position>
 }
 
 async function change(kv: KV, device: string, next: (before: DeviceState | undefined) => DeviceState | undefined): Promise<void> {
+  const key = `${DEVICES_PREFIX}${device}`;
   for (let tries = 0; ; tries++) {
-    const entry = await kv.get(device);
+    const entry = await kv.get(key);
     const before = entry === null || entry.operation !== 'PUT' ? undefined : entry.json<DeviceState>();
     const after = next(before);
     if (after === undefined || after === before) return;
     try {
-      if (entry === null) await kv.create(device, JSON.stringify(after));
-      else await kv.update(device, JSON.stringify(after), entry.revision);
+      if (entry === null) await kv.create(key, JSON.stringify(after));
+      else await kv.update(key, JSON.stringify(after), entry.revision);
       return;
     } catch (error) {
       if (tries + 1 >= TRIES) throw error;
