@@ -13,11 +13,8 @@ export type RedisUser = ServiceName | 'edge' | 'operator';
 const COMMANDS = '+@read +@write +@connection +@transaction +@scripting +@pubsub +@stream +@fast -@admin -@dangerous +info +time';
 /** The service that owns the leases and the operators' data. */
 const STORE = `~* &* ${COMMANDS}`;
-/**
- * Ports, and what it must know of leases to give them out; nothing of devices, tokens or operators. A script may name a key only
- * with all rights to it: the one that announces exhaustion names the incarnation.
- */
-const PORTS = `~ports:* ~lease:* ~exhausted:* ~outbox ~instance:* ~store:incarnation %R~store:* resetchannels ${COMMANDS}`;
+/** Ports, and what it must know of leases to give them out; nothing of devices, tokens or operators. */
+const PORTS = `~ports:* ~lease:* ~exhausted:* ~outbox ~instance:* %R~store:* resetchannels ${COMMANDS}`;
 /** The others know leases by command only; they keep their own instance key alive. */
 const INSTANCE = `~instance:* %R~store:* resetchannels ${COMMANDS}`;
 
