@@ -90,7 +90,7 @@ export class Ports {
 
   /** Announces the exhaustion of a listener, once a minute at most. */
   async announceExhausted(listener: string, device: string): Promise<boolean> {
-    const all = [keys.exhausted(listener), keys.outbox, keys.incarnation];
+    const all = [keys.exhausted(listener), keys.outbox];
     return (await runScript(this.#redis, 'exhausted', all, [listener, device, EXHAUSTED_PAUSE_MS])) === 1;
   }
 }
