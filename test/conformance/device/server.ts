@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { parsePortList } from '@culvert/contracts';
 import { Peer, type Request, type Text, textFrame } from './peer.ts';
-import { check, DEADLINE_MS, until } from './wait.ts';
+import { check, until } from './wait.ts';
 
 export const LISTENER = 'tcp-listener-1';
 const HEAD_MAX = 16_384;
@@ -44,7 +44,7 @@ export class ScriptServer {
   }
 
   /** The next request of that kind that nobody has taken, unanswered. */
-  async next(what: string, wanted: (peer: Peer) => boolean, deadlineMs = DEADLINE_MS): Promise<Peer> {
+  async next(what: string, wanted: (peer: Peer) => boolean, deadlineMs?: number): Promise<Peer> {
     const peer = await until(what, () => this.peers.find((one) => !this.#taken.has(one) && wanted(one)), deadlineMs);
     this.#taken.add(peer);
     return peer;

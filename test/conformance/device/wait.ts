@@ -10,15 +10,20 @@ export function check(holds: boolean, message: string): void {
 export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** For what a busy machine may take long to do. */
-export const DEADLINE_MS = 45_000;
+let deadlineMs = 45_000;
+
+/** For the whole process; tests of agents that fail need not wait so long. */
+export function setDeadline(ms: number): void {
+  deadlineMs = ms;
+}
 
 /** Polls until the probe gives something; `what` says what the agent did not do. */
-export async function until<T>(what: string, probe: () => T | undefined | false | null, deadlineMs = DEADLINE_MS): Promise<T> {
-  const end = performance.now() + deadlineMs;
+export async function until<T>(what: string, probe: () => T | undefined | false | null, limitMs = deadlineMs): Promise<T> {
+  const end = performance.now() + limitMs;
   for (;;) {
     const found = probe();
     if (found !== undefined && found !== false && found !== null) return found;
-    if (performance.now() > end) throw new Failure(`within ${deadlineMs} ms not: ${what}`);
+    if (performance.now() > end) throw new Failure(`within ${limitMs} ms not: ${what}`);
     await pause(5);
   }
 }
