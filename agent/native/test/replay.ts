@@ -159,7 +159,47 @@ function walks(): Replay[] {
   }));
 }
 
+interface InlineStep {
+  open?: number;
+  credit?: number;
+  receive?: string;
+  send?: number;
+  bytes?: number;
+  grant?: number;
+  end?: number;
+  close?: number;
+  code?: number;
+  sends?: string | null;
+  event?: { kind: string; channel: number; bytes?: number; code?: number };
+  error?: string;
+}
+
+function stepText(step: InlineStep): string {
+  if (step.open !== undefined) return `open,${step.open},${step.credit}`;
+  if (step.receive !== undefined) return `receive,${hex(bytesOf(step.receive))}`;
+  if (step.send !== undefined) return `send,${step.send},${step.bytes}`;
+  if (step.grant !== undefined) return `grant,${step.grant},${step.bytes}`;
+  return step.end === undefined ? `close,${step.close},${step.code}` : `end,${step.end}`;
+}
+
+function stepResult({ error, event, sends, open }: InlineStep): string {
+  if (error !== undefined) return error;
+  if (event !== undefined) return `${event.kind},${event.channel},${event.bytes ?? event.code ?? 0}`;
+  return open !== undefined || sends === null || sends === undefined ? '-' : hex(bytesOf(sends));
+}
+
+function inlined(): Replay[] {
+  const cases = read('inline.json') as { name: string; role: string; channels: number; steps: InlineStep[] }[];
+  return cases.flatMap(({ name, role, channels, steps }) =>
+    [0, 1].map((chunk) => ({
+      name: `inline: ${name}, chunks of ${chunk}`,
+      line: `inline ${chunk} ${role} ${channels} ${steps.map(stepText).join(' ')}`,
+      expected: steps.map((step) => ` ${stepResult(step)}`).join(''),
+    })),
+  );
+}
+
 /** Every golden vector that a device's library has a part in. */
 export function replays(): Replay[] {
-  return [...frames(), ...responses(), ...messages(), ...walks()];
+  return [...frames(), ...responses(), ...messages(), ...walks(), ...inlined()];
 }

@@ -8,6 +8,7 @@ int cv_control_start(cv_control *control, const cv_link_config *config, const cv
   char *target;
   memset(control, 0, sizeof *control);
   cv_link_init(&control->link, config, now);
+  control->inline_asked = (uint16_t)device->inlined;
   length = cv_control_target(buffer, size, device);
   if (length < 0) return length;
   /* The target waits at the far end of the buffer while the request is written in front of it. */
@@ -40,6 +41,8 @@ static cv_control_event on_message(cv_control *control, cv_frame *frame, cv_ms n
       control->since = now;
       control->epoch = message->epoch;
       control->heartbeat_ms = message->heartbeat_ms;
+      if (message->inlined > control->inline_asked) message->inlined = control->inline_asked;
+      control->inlined = (uint16_t)message->inlined;
       return CV_CONTROL_READY;
     case CV_MSG_DIAL:
       return control->leaving ? CV_CONTROL_NONE : CV_CONTROL_DIAL;
@@ -53,6 +56,21 @@ static cv_control_event on_message(cv_control *control, cv_frame *frame, cv_ms n
     default: /* unknown, or of no meaning here: a later version may know better */
       return CV_CONTROL_NONE;
   }
+}
+
+/* Inline messages are one frame each. */
+static cv_control_event on_binary(cv_control *control, const cv_frame *frame, cv_ms now) {
+  const cv_parser *parser = &control->link.in.parser;
+  if (control->inlined == 0) return fail(control, "a binary message on a control connection", now);
+  if (parser->opcode != CV_OP_BINARY || parser->fragmented || !parser->fin) return fail(control, "an inline message is fragmented", now);
+  control->total = parser->length;
+  control->offset = parser->length - parser->left - frame->length;
+  return CV_CONTROL_INLINE;
+}
+
+void cv_control_fail_inline(cv_control *control, int error, cv_ms now) {
+  control->fault = "an inline message is not what section 14 allows";
+  cv_link_close(&control->link, error == CV_ETOOLARGE ? CV_TOO_LARGE : CV_PROTOCOL_ERROR, control->fault, now);
 }
 
 cv_control_event cv_control_input(cv_control *control, uint8_t *bytes, size_t length, cv_ms now, size_t *used, cv_frame *frame) {
@@ -76,7 +94,7 @@ cv_control_event cv_control_input(cv_control *control, uint8_t *bytes, size_t le
         event = on_message(control, frame, now);
         break;
       case CV_LINK_DATA:
-        event = CV_CONTROL_INLINE;
+        event = on_binary(control, frame, now);
         break;
       case CV_LINK_END:
         event = fail(control, "a binary message on a control connection", now);
@@ -88,10 +106,6 @@ cv_control_event cv_control_input(cv_control *control, uint8_t *bytes, size_t le
     }
     at += count;
     *used = at;
-    if (event == CV_CONTROL_INLINE) {
-      fail(control, "a binary message on a control connection", now);
-      event = CV_CONTROL_NONE;
-    }
     if (event != CV_CONTROL_NONE) return event;
   }
 }

@@ -59,11 +59,19 @@ static int queue(cv_link *link, unsigned opcode, const uint8_t *payload, size_t 
   return CV_OK;
 }
 
-int cv_link_send_text(cv_link *link, const char *text, size_t length) {
+static int queue_small(cv_link *link, unsigned opcode, const uint8_t *bytes, size_t length) {
   if (link->phase != CV_OPEN) return CV_OK; /* left out once it closes */
   /* Room for END and a close frame is kept. */
   if (link->out_size - (link->out_to - link->out_from) < length + 8 + 6 + CV_CONTROL_PAYLOAD + 6) return CV_ESPACE;
-  return queue(link, CV_OP_TEXT, (const uint8_t *)text, length);
+  return queue(link, opcode, bytes, length);
+}
+
+int cv_link_send_text(cv_link *link, const char *text, size_t length) {
+  return queue_small(link, CV_OP_TEXT, (const uint8_t *)text, length);
+}
+
+int cv_link_send_binary(cv_link *link, const uint8_t *bytes, size_t length) {
+  return queue_small(link, CV_OP_BINARY, bytes, length);
 }
 
 int cv_link_can_send(const cv_link *link) {

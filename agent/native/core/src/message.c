@@ -203,6 +203,16 @@ int cv_write_refused(char *out, size_t size, cv_text id, cv_code code) {
   return cv_json_end(&writer);
 }
 
+int cv_write_open(char *out, size_t size, unsigned channel, cv_text path, uint32_t credit) {
+  cv_json_writer writer;
+  cv_json_begin(&writer, out, size);
+  cv_json_put_word(&writer, "type", "open");
+  cv_json_put_integer(&writer, "channel", (int64_t)channel);
+  cv_json_put_text(&writer, "path", path);
+  cv_json_put_integer(&writer, "credit", (int64_t)credit);
+  return cv_json_end(&writer);
+}
+
 int cv_write_bye(char *out, size_t size, cv_code code, const char *message) {
   cv_json_writer writer;
   cv_json_begin(&writer, out, size);

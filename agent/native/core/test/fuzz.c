@@ -83,6 +83,8 @@ static void fuzz_control(uint8_t *bytes, size_t length, size_t chunk, int skip_h
   cv_parser server;
   cv_control control;
   cv_device device;
+  cv_channel channels[2];
+  cv_inline table;
   cv_ending ending;
   cv_frame frame;
   size_t used;
@@ -91,6 +93,9 @@ static void fuzz_control(uint8_t *bytes, size_t length, size_t chunk, int skip_h
   device.name = "a";
   device.ports = &port;
   device.port_count = 1;
+  device.inlined = 2;
+  cv_inline_init(&table, CV_CLIENT, channels, 2);
+  MUST(cv_inline_open(&table, 0, 1000) == CV_OK);
   MUST(cv_control_start(&control, &config, &device, "h", "t", request, sizeof request, now) == CV_OK);
   drain(&control.link, NULL, now);
   cv_parser_init(&server, CV_SERVER, 0, server_scratch, sizeof server_scratch);
@@ -104,6 +109,18 @@ static void fuzz_control(uint8_t *bytes, size_t length, size_t chunk, int skip_h
       MUST(used <= left);
       bytes += used;
       left -= used;
+      if (event == CV_CONTROL_INLINE) {
+        cv_inline_event heard;
+        size_t at = 0;
+        int kind = CV_INLINE_NONE;
+        while (at < frame.length && kind >= 0) {
+          size_t count;
+          kind = cv_inline_input(&table, frame.bytes + at, frame.length - at, control.total, control.offset + at, &count, &heard);
+          at += count;
+          MUST(kind < 0 || heard.channel < 2);
+        }
+        if (kind < 0) cv_control_fail_inline(&control, kind, now);
+      }
       if (event == CV_CONTROL_DIAL) cv_control_refuse(&control, control.message.id, CV_BUSY);
       if (event == CV_CONTROL_NONE && used == 0) drain(&control.link, &server, now);
     }

@@ -513,6 +513,69 @@ static void masks_differ(void) {
   CHECK(length == 6 && memcmp(bytes + 2, "\0\0\0\0", 4) == 0);
 }
 
+static void inline_lives(size_t step) {
+  static const cv_port port = {80, CV_HTTP};
+  cv_link_config config = config_of(1);
+  cv_device device;
+  uint8_t bytes[1024];
+  uint8_t message[CV_INLINE_SMALL];
+  cv_channel channels[2];
+  cv_inline table;
+  cv_text path = {"/v1/transfer/l/d1", 17};
+  char text[256];
+  size_t length;
+  size_t at;
+  uint32_t got = 0;
+  int length_of_text;
+  begin("inline transfers: granted at most what was asked for, bytes and credit in order");
+  memset(&device, 0, sizeof device);
+  device.name = "alice";
+  device.ports = &port;
+  device.port_count = 1;
+  device.inlined = 2;
+  CHECK(cv_control_start(&control, &config, &device, "h", "t", request, sizeof request, now) == CV_OK);
+  drain(&control.link, 4096);
+  sent[sent_length] = '\0';
+  CHECK(strstr((const char *)sent, "&inline=2 ") != NULL);
+  length = upgrade((char *)bytes);
+  length += frame_of(bytes + length, CV_OP_TEXT,
+                     "{\"type\":\"ready\",\"epoch\":7,\"heartbeat_ms\":10000,\"grace_ms\":60000,\"resumed\":false,\"inline\":9}");
+  control_feed(bytes, length, step);
+  EXPECT_HEARD("ready ");
+  CHECK(control.inlined == 2);
+  cv_inline_init(&table, CV_CLIENT, channels, control.inlined);
+  CHECK(cv_inline_open(&table, 0, 100) == CV_OK);
+  length_of_text = cv_write_open(text, sizeof text, 0, path, 100);
+  CHECK(length_of_text > 0 && cv_link_send_text(&control.link, text, (size_t)length_of_text) == CV_OK);
+  EXPECT_SENT(&control.link, "text:{\"type\":\"open\",\"channel\":0,\"path\":\"/v1/transfer/l/d1\",\"credit\":100} ");
+  memcpy(bytes, "\x82\x08\x00\x00\x00hello", 10);
+  for (at = 0; at < 10;) {
+    size_t left = step == 0 || step > 10 - at ? 10 - at : step;
+    while (left > 0) {
+      cv_frame frame;
+      cv_inline_event event;
+      size_t used;
+      size_t taken = 0;
+      cv_control_event heard_event = cv_control_input(&control, bytes + at, left, now, &used, &frame);
+      at += used;
+      left -= used;
+      while (heard_event == CV_CONTROL_INLINE && taken < frame.length) {
+        size_t count;
+        int kind = cv_inline_input(&table, frame.bytes + taken, frame.length - taken, control.total, control.offset + taken, &count, &event);
+        taken += count;
+        CHECK(kind >= 0);
+        if (kind == CV_INLINE_DATA) got += event.length;
+      }
+    }
+  }
+  CHECK(got == 5);
+  CHECK(cv_inline_grant(&table, 0, 5, message) == 7 && cv_link_send_binary(&control.link, message, 7) == CV_OK);
+  drain(&control.link, 3);
+  sent_length = 0;
+  cv_control_fail_inline(&control, CV_EPROTOCOL, now);
+  EXPECT_SENT(&control.link, "close:4400:protocol_error: an inline message is not what section 14 allows ");
+}
+
 int main(void) {
   size_t step;
   for (step = 0; step < 4; step++) {
@@ -524,6 +587,7 @@ int main(void) {
     transfer_breaks(step);
     transfer_times(step);
     warm_lives(step);
+    inline_lives(step);
   }
   warm_holds();
   masks_differ();

@@ -3,6 +3,7 @@
  * stands for none. The last word of `frames` and `response` is the size of the chunks, 0 for all at once.
  *
  *   frames client|server MAX_FRAME HEX CHUNK   response KEY HEX CHUNK   message HEX   backoff SERVERS STEP...
+ *   inline CHUNK ROLE CHANNELS STEP...
  *   request NAME PORTS HOST TOKEN KEY          codes
  */
 #include <stdio.h>
@@ -222,6 +223,72 @@ static void request(void) {
   printf("\n");
 }
 
+/*
+ * A step: open,CHANNEL,CREDIT  receive,HEX  send,CHANNEL,BYTES  grant,CHANNEL,BYTES  end,CHANNEL  close,CHANNEL,CODE. `receive` is fed
+ * in chunks of CHUNK bytes, 0 for all at once.
+ */
+static void inlined(void) {
+  static const char *const kinds[] = {"", "data", "end", "credit", "close", "late"};
+  static uint8_t message[1 << 17];
+  cv_channel channels[64];
+  cv_inline table;
+  size_t chunk = strtoul(word(), NULL, 10);
+  cv_role role = strcmp(word(), "server") == 0 ? CV_SERVER : CV_CLIENT;
+  char *step;
+  cv_inline_init(&table, role, channels, (uint16_t)strtoul(word(), NULL, 10));
+  while ((step = strtok(NULL, " \n")) != NULL) {
+    char *first = strchr(step, ',') + 1;
+    char *second = strchr(first, ',');
+    unsigned channel = (unsigned)strtoul(first, NULL, 10);
+    uint32_t value = second == NULL ? 0 : (uint32_t)strtoul(second + 1, NULL, 10);
+    size_t length = 0;
+    if (strncmp(step, "open", 4) == 0) {
+      printf(cv_inline_open(&table, channel, value) == CV_OK ? " -" : " protocol_error");
+      continue;
+    }
+    if (strncmp(step, "receive", 7) == 0) {
+      size_t total = unhex(first, input);
+      size_t at = 0;
+      uint32_t data = 0;
+      int kind = CV_INLINE_NONE;
+      int last = CV_INLINE_NONE;
+      cv_inline_event event;
+      if (total == 0) kind = CV_EPROTOCOL;
+      while (at < total && kind >= 0) {
+        size_t given = chunk == 0 || chunk > total - at ? total - at : chunk;
+        size_t used;
+        kind = cv_inline_input(&table, input + at, given, total, at, &used, &event);
+        at += used;
+        if (kind > 0) last = kind;
+        if (kind == CV_INLINE_DATA) data += event.length;
+      }
+      if (kind < 0) {
+        printf(" %s", error_word(kind));
+      } else {
+        printf(" %s,%u,%lu", kinds[last], event.channel,
+               (unsigned long)(last == CV_INLINE_CLOSE ? event.code : last == CV_INLINE_DATA ? data : last == CV_INLINE_LATE ? 0 : event.length));
+      }
+      continue;
+    }
+    if (strncmp(step, "send", 4) == 0) {
+      uint32_t most = cv_inline_sendable(&table, channel);
+      if (most > value) most = value;
+      length = cv_inline_data(&table, channel, most, message);
+      if (length > 0) memset(message + length, 'a', most);
+      if (length > 0) length += most;
+    } else if (strncmp(step, "grant", 5) == 0) {
+      length = cv_inline_grant(&table, channel, value, message);
+    } else if (strncmp(step, "end", 3) == 0) {
+      length = cv_inline_end(&table, channel, message);
+    } else {
+      length = cv_inline_close(&table, channel, (uint16_t)value, message);
+    }
+    printf(" ");
+    put_hex(message, length);
+  }
+  printf("\n");
+}
+
 static void codes(void) {
   int code;
   for (code = 1; code < CV_CODES; code++) {
@@ -242,6 +309,7 @@ int main(void) {
     if (strcmp(what, "message") == 0) message();
     if (strcmp(what, "backoff") == 0) backoff();
     if (strcmp(what, "request") == 0) request();
+    if (strcmp(what, "inline") == 0) inlined();
     if (strcmp(what, "codes") == 0) codes();
   }
   return 0;

@@ -24,11 +24,15 @@ extern "C" {
 typedef struct cv_control {
   cv_link link;
   cv_message message; /* of the event that cv_control_input has just told */
+  uint64_t total;     /* of CV_CONTROL_INLINE: the length of the message, and what of it came before */
+  uint64_t offset;
   cv_ms since;        /* when it was upgraded, and then when it became ready */
   uint64_t epoch;
   uint32_t heartbeat_ms;
   cv_code bye;       /* of the server's bye; CV_BYE when its code is of a later version */
   const char *fault; /* what the server did wrong: a constant text, or NULL */
+  uint16_t inline_asked;
+  uint16_t inlined; /* inline transfers granted */
   uint8_t ready;
   uint8_t leaving; /* we have begun to close it */
 } cv_control;
@@ -40,7 +44,7 @@ typedef enum cv_control_event {
   CV_CONTROL_DIAL,      /* message: id, port, path, visitor */
   CV_CONTROL_WIND_DOWN, /* message: reconnect_ms */
   CV_CONTROL_BYE,       /* message: code, message; it closes */
-  CV_CONTROL_INLINE,    /* frame: a run of an inline message (inline.h); where none were granted it is a violation */
+  CV_CONTROL_INLINE,    /* frame: a run of an inline message, for cv_inline_input with `total` and `offset` */
   CV_CONTROL_OVER       /* refused, closed, broken: cv_control_ending says how */
 } cv_control_event;
 
@@ -60,6 +64,9 @@ cv_control_event cv_control_input(cv_control *control, uint8_t *bytes, size_t le
 
 /* The socket has ended or broke: CV_CONTROL_OVER. */
 cv_control_event cv_control_eof(cv_control *control);
+
+/* An inline message broke the protocol, or is too large (what cv_inline_input gave): the control connection ends. */
+void cv_control_fail_inline(cv_control *control, int error, cv_ms now);
 
 /* Answers a dial that cannot be served: CV_OK, or CV_ESPACE when it has to be said later. */
 int cv_control_refuse(cv_control *control, cv_text id, cv_code code);

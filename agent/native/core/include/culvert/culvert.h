@@ -9,6 +9,7 @@
 #include "culvert/control.h"
 #include "culvert/frame.h"
 #include "culvert/http.h"
+#include "culvert/inline.h"
 #include "culvert/json.h"
 #include "culvert/link.h"
 #include "culvert/message.h"

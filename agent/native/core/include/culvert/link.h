@@ -114,6 +114,9 @@ void cv_link_hold(cv_link *link, int hold);
 /* Queues a text message: CV_OK, or CV_ESPACE when there is no room now. */
 int cv_link_send_text(cv_link *link, const char *text, size_t length);
 
+/* Queues a short binary message, before data that waits: CV_OK, or CV_ESPACE when there is no room now. */
+int cv_link_send_binary(cv_link *link, const uint8_t *bytes, size_t length);
+
 /* Whether cv_link_send_data may be called: the data before is sent. */
 int cv_link_can_send(const cv_link *link);
 

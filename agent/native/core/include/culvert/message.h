@@ -68,6 +68,8 @@ int cv_message_read(char *text, size_t length, cv_message *message, const char *
 int cv_write_refused(char *out, size_t size, cv_text id, cv_code code);
 int cv_write_accepted(char *out, size_t size, cv_text id);
 int cv_write_idle(char *out, size_t size, cv_text id);
+/* Answers a dial by an inline transfer; needs the length of the path besides. */
+int cv_write_open(char *out, size_t size, unsigned channel, cv_text path, uint32_t credit);
 int cv_write_bye(char *out, size_t size, cv_code code, const char *message);
 
 #ifdef __cplusplus
