@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { parseStoreAddress } from '@culvert/contracts';
 import { type Machine, thisMachine } from './machine.ts';
 import { checkEdgeSettings, type EdgeSettings } from './settings.ts';
-import { tlsForLua, tlsListenLines } from './tls.ts';
+import { ticketLines, tlsForLua, tlsListenLines } from './tls.ts';
 
 const HOME = join(import.meta.dirname, '..');
 const MOST_CONNECTIONS = 16_384;
@@ -65,7 +65,10 @@ export function renderEdgeConfig(settings: EdgeSettings, machine: Machine = this
     log_level: settings.logLevel ?? 'warn',
     resolver: resolverLine(settings.redisUrl, machine),
     listen: listen.join('\n'),
-    tls: tls === undefined ? '' : fill(template('tls.conf'), { certificate: tls.certificate, key: tls.key }),
+    tls:
+      tls === undefined
+        ? ''
+        : fill(template('tls.conf'), { certificate: tls.certificate, key: tls.key, tickets: ticketLines(tls) }),
     lua_tls: tlsForLua(tls),
     health_port: settings.healthPort,
     domain: settings.domain,
@@ -79,6 +82,7 @@ export function renderEdgeConfig(settings: EdgeSettings, machine: Machine = this
     store_ms: limits.EDGE_STORE_MS,
     unknown_names: limits.EDGE_UNKNOWN_NAMES,
     failed_handshakes: limits.EDGE_FAILED_HANDSHAKES,
+    handshakes: limits.EDGE_HANDSHAKES_PER_ADDRESS,
     visitors_per_address: limits.EDGE_VISITORS_PER_ADDRESS,
     reports: limits.EDGE_REPORTS,
     visitors_kept: limits.VISITORS_KEPT,

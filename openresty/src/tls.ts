@@ -10,6 +10,11 @@ export interface EdgeTls {
   certificate: string;
   /** Absolute path of its private key (PEM). Only nginx's master reads it: mode 0600 is right. */
   key: string;
+  /**
+   * Absolute paths of files of 80 random bytes (or 48) that encrypt session tickets: the first makes them, the others still
+   * read those made before. The same at all edges, so that a device resumes at any. Default none: no tickets.
+   */
+  ticketKeys?: readonly string[];
   /** What the plain port does with visitors: send them to TLS (default) or serve them. */
   plain?: 'redirect' | 'serve';
   /** Whether devices may come without TLS; default false: they are refused with 403. */
@@ -32,6 +37,9 @@ export function faultsOfTls(tls: EdgeTls, plainPort: number): string[] {
   if (tls.publicPort !== undefined && !isPort(tls.publicPort)) {
     faults.push(`tls.publicPort ${tls.publicPort}: expected 1 to 65535`);
   }
+  for (const path of tls.ticketKeys ?? []) {
+    if (!PATH.test(path)) faults.push(`tls.ticketKeys has ${JSON.stringify(path)}: expected absolute paths of files`);
+  }
   for (const name of ['certificate', 'key', 'adminCa'] as const) {
     if (tls[name] === undefined || PATH.test(tls[name])) continue;
     faults.push(
@@ -49,6 +57,12 @@ export function tlsListenLines(tls: EdgeTls, machine: Machine, openresty: boolea
   return openresty
     ? [...addresses.map((address) => `    listen ${address};`), '    http2 on;']
     : addresses.map((address) => `    listen ${address} http2;`);
+}
+
+/** Lines about session tickets. */
+export function ticketLines({ ticketKeys = [] }: EdgeTls): string {
+  if (ticketKeys.length === 0) return '    ssl_session_tickets off;';
+  return ['    ssl_session_tickets on;', ...ticketKeys.map((path) => `    ssl_session_ticket_key "${path}";`)].join('\n');
 }
 
 /** What the Lua modules are told; empty without TLS. */

@@ -156,6 +156,33 @@ describe('a private page', () => {
     expect(origin.connections).toBe(before);
   });
 
+  it('opens once in all with such a link, however many edges there are and whoever asks at once', async () => {
+    const another = await TestEdge.start(`redis://127.0.0.1:${redis.port}`, {}, 1);
+    try {
+      await grant('secret', 'race', { enter_by: Date.now() + 30_000 });
+      const enterings = [edge, another, edge, another, edge, another].map((one) =>
+        one.ask({ host: `secret.${DOMAIN}`, path: link('race') }),
+      );
+      const statuses = (await Promise.all(enterings)).map(({ status }) => status);
+      expect(statuses.sort()).toEqual([303, 403, 403, 403, 403, 403]);
+    } finally {
+      await another.stop();
+    }
+  });
+
+  it('may be one of several of its device, by the port of the endpoint', async () => {
+    await redis.route('front', { address: origin.address, device: 'shop', port: '80' });
+    await redis.route('back', { address: origin.address, device: 'shop', port: '8080' });
+    const statuses = async () => [(await ask('front')).status, (await ask('back')).status];
+    await say('access', 'shop.8080', { private: true });
+    await until('one is closed', async () => (await statuses()).join() === '200,403');
+    await say('access', 'shop', { private: true });
+    await say('access', 'shop.8080', { private: false });
+    await until('the other one is', async () => (await statuses()).join() === '403,200');
+    await say('access', 'shop.8080', undefined);
+    await until('the device speaks for both', async () => (await statuses()).join() === '403,403');
+  });
+
   it('becomes public, and private again, at once', async () => {
     await say('access', 'other', { private: false });
     await until('it is public', async () => (await ask('other')).status === 200);

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect as connectHttp2 } from 'node:http2';
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
@@ -75,10 +76,19 @@ async function askTls(
   return { status: res.statusCode, headers: res.headers, body };
 }
 
-/** Keeps a certificate as the services do, and says so. */
+/** Keeps a certificate of the domain as operators do, and says so. */
 async function keep(name: string, certificate: string, key: string): Promise<void> {
   const fields = { chain: readFileSync(certificate, 'utf8'), key: readFileSync(key, 'utf8') };
   await redis.client.multi().hset(`cert:${name}`, fields).publish('route.changed', name).exec();
+}
+
+/** Keeps a domain of a device as lease-manager does. */
+async function keepDomain(host: string, value: object): Promise<void> {
+  await redis.client
+    .multi()
+    .hset(`kept:domain:${host}`, { value: JSON.stringify(value), revision: 1 })
+    .publish('route.changed', `domain ${host}`)
+    .exec();
 }
 
 describe('a visitor by TLS', () => {
@@ -144,10 +154,19 @@ describe('the certificate', () => {
     const leaf = { certificate: join(folder, 'own.pem'), key: join(folder, 'own.key') };
     await issueCertificate('openssl', other, leaf, ['DNS:shop.example.org']);
     expect(await namesOf('shop.example.org')).toContain(DOMAIN);
-    await keep('shop.example.org', leaf.certificate, leaf.key);
+    const certificate = { chain: readFileSync(leaf.certificate, 'utf8'), key: readFileSync(leaf.key, 'utf8') };
+    await keepDomain('shop.example.org', { device: 'shop', port: 80, certificate });
     await until('it is served', async () => (await namesOf('SHOP.example.org')) === 'DNS:shop.example.org');
-    expect((await askTls('shop.example.org', '/', readFileSync(other.ca, 'utf8'))).status).toBe(404);
-    await redis.client.multi().del('cert:shop.example.org').publish('route.changed', 'shop.example.org').exec();
+    const ask = () => askTls('shop.example.org', '/', readFileSync(other.ca, 'utf8'));
+    expect((await ask()).status).toBe(503); // the device has no name at present
+    const names = { host: `page.${DOMAIN}`, port: 80, public_port: 1, scheme: 'http' };
+    await redis.client
+      .multi()
+      .hset('lease:shop', 'endpoints', JSON.stringify([names]))
+      .publish('route.changed', 'lease shop')
+      .exec();
+    await until('it leads to the device', async () => (await ask()).status === 200);
+    await redis.client.multi().del('kept:domain:shop.example.org').publish('route.changed', 'domain shop.example.org').exec();
     await until('it is withdrawn', async () => (await namesOf('shop.example.org')).includes(DOMAIN));
   });
 
@@ -172,13 +191,9 @@ describe('the certificate', () => {
   });
 
   it('that cannot be used leaves the one of the files in place', async () => {
-    await redis.client
-      .multi()
-      .hset('cert:bad.example.org', { chain: 'x', key: 'y' })
-      .publish('route.changed', 'bad.example.org')
-      .exec();
+    await keepDomain('bad.example.org', { device: 'bad', port: 80, certificate: { chain: 'x', key: 'y' } });
     expect(await namesOf('bad.example.org')).toContain(DOMAIN);
-    await until('it is logged', () => edge.errorLog().includes('the certificate of bad.example.org cannot be used'));
+    await until('it is logged', () => edge.errorLog().includes('the certificate of domain bad.example.org cannot be used'));
   });
 });
 
@@ -237,6 +252,57 @@ describe('the plain port beside TLS', () => {
   });
 });
 
+describe('session tickets', () => {
+  it('with a shared key are taken by another edge, and by the next key beside the former one', async () => {
+    const [former, next] = [join(folder, 'former.ticket'), join(folder, 'next.ticket')];
+    for (const file of [former, next]) writeFileSync(file, randomBytes(80));
+    const paths = { certificate: join(folder, 'local/edge.pem'), key: join(folder, 'local/edge.key') };
+    const sets = [[former], [former], [next, former], [next]];
+    const edges: TestEdge[] = [];
+    const ports: number[] = [];
+    try {
+      for (const ticketKeys of sets) {
+        ports.push(await freePort());
+        const tlsSettings = { port: ports.at(-1) as number, ...paths, ticketKeys };
+        edges.push(await TestEdge.start(`redis://127.0.0.1:${redis.port}`, {}, 1, { tls: tlsSettings }));
+      }
+      for (const version of ['-tls1_2', '-tls1_3']) {
+        const session = join(folder, `session${version}`);
+        expect(await client(ports[0], version, '-sess_out', session)).toContain('New, ');
+        for (const port of ports.slice(1, 3)) expect(await client(port, version, '-sess_in', session)).toContain('Reused, ');
+        expect(await client(ports[3], version, '-sess_in', session)).toContain('New, ');
+      }
+    } finally {
+      for (const one of edges) await one.stop();
+    }
+  });
+
+  it('are given to nobody without keys', async () => {
+    const session = join(folder, 'session-none');
+    const said = await client(port, '-tls1_2', '-sess_out', session);
+    expect(said).not.toContain('TLS session ticket:');
+    expect(await client(port, '-tls1_2', '-sess_in', session)).toContain('Reused, '); // out of the edge's memory
+  });
+});
+
+it('an address that begins too many handshakes is refused, and resumes sessions all the same', async () => {
+  const tlsPort = await freePort();
+  const paths = { certificate: join(folder, 'local/edge.pem'), key: join(folder, 'local/edge.key') };
+  const strict = await TestEdge.start(`redis://127.0.0.1:${redis.port}`, { EDGE_HANDSHAKES_PER_ADDRESS: 3 }, 1, {
+    tls: { port: tlsPort, ...paths },
+  });
+  try {
+    const session = join(folder, 'session-strict');
+    expect(await client(tlsPort, '-tls1_2', '-sess_out', session)).toContain('New, ');
+    for (let i = 0; i < 2; i++) await client(tlsPort, '-tls1_2');
+    await expect(handshake(`page.${DOMAIN}`, { port: tlsPort })).rejects.toThrow();
+    expect(await client(tlsPort, '-tls1_2', '-sess_in', session)).toContain('Reused, ');
+    expect(strict.errorLog()).not.toMatch(/\[(warn|error|crit|alert|emerg)\]/);
+  } finally {
+    await strict.stop();
+  }
+});
+
 it('the port of TLS tells who speaks plain HTTP to it where to go', async () => {
   const answer = await ask({ port, host: `page.${DOMAIN}`, path: '/x' });
   expect(answer.status).toBe(308);
@@ -268,4 +334,29 @@ async function recordsOf(text: string, fragment: number): Promise<{ total: numbe
   const headers = [...said.matchAll(/<<< TLS 1\.2, RecordHeader [^\n]*\n\s+17 03 03 ([0-9a-f]{2}) ([0-9a-f]{2})/g)];
   const lengths = headers.map(([, high = '', low = '']) => Number.parseInt(high + low, 16));
   return { total: lengths.reduce((sum, length) => sum + length, 0), longest: Math.max(...lengths) };
+}
+
+/** What openssl's own client says of a handshake and one request. */
+async function client(at: number | undefined, ...args: string[]): Promise<string> {
+  const options = [
+    's_client',
+    '-connect',
+    `127.0.0.1:${at}`,
+    '-servername',
+    `page.${DOMAIN}`,
+    '-CAfile',
+    join(folder, 'local/ca.pem'),
+  ];
+  const child = spawn('openssl', [...options, '-ign_eof', ...args]);
+  child.stdin.on('error', () => {}).write(`GET / HTTP/1.1\r\nHost: page.${DOMAIN}\r\nConnection: close\r\n\r\n`);
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('latin1').on('data', (chunk: string) => {
+      said += chunk;
+    });
+  }
+  const late = setTimeout(() => child.kill(), 20_000);
+  await once(child, 'close');
+  clearTimeout(late);
+  return said;
 }

@@ -5,6 +5,7 @@ import { forwardCommand } from './operator/access/forward-command.ts';
 import { socksCommand } from './operator/access/socks-command.ts';
 import { auditCommand } from './operator/audit-command.ts';
 import { deviceCommands } from './operator/device-commands.ts';
+import { domainCommands } from './operator/domain-commands.ts';
 import { enrollKeyCommands } from './operator/enroll-key-commands.ts';
 import { operatorCommands } from './operator/operator-commands.ts';
 import { shareCommand } from './operator/share-commands.ts';
@@ -31,6 +32,7 @@ const program = new Command('culvert')
   .addCommand(enrollKeyCommands())
   .addCommand(operatorCommands())
   .addCommand(auditCommand())
+  .addCommand(domainCommands())
   .addCommand(webhookCommands())
   .addCommand(shareCommand())
   .addCommand(forwardCommand())

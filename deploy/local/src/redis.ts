@@ -24,8 +24,8 @@ const RULES: Readonly<Record<RedisUser, string>> = {
   'ws-ingress': INSTANCE,
   'tcp-listener': INSTANCE,
   admin: INSTANCE.replace('resetchannels', '%R~visitors:* resetchannels &visitor.requests'),
-  // Certificates and their private keys: beside the edge only the two services that own the store, and the operator, may read them.
-  edge: '%R~route:* %R~cert:* %R~kept:access:* %R~kept:grant:* %R~instance:* %R~store:* %W~visitors:* resetchannels &route.changed &visitor.requests +@read +@connection +@pubsub +@transaction +time +lpush +ltrim +pexpire -@dangerous',
+  // Certificates and their private keys: beside the edge only lease-manager, and the operator, may read them.
+  edge: '%R~route:* %R~cert:* %R~kept:access:* %R~kept:grant:* %R~kept:domain:* %R~lease:* %R~instance:* %R~store:* %W~visitors:* %W~entered:* resetchannels &route.changed &visitor.requests +@read +@connection +@pubsub +@transaction +time +set +lpush +ltrim +pexpire -@dangerous',
   operator: '~* &* +@all',
 };
 

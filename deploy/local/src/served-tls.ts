@@ -18,8 +18,8 @@ export interface ServedTls {
 /** Makes what has to be made. Undefined when TLS is off. */
 export async function serveTls({ tls, stateDir, domain }: StackSettings): Promise<ServedTls | undefined> {
   if (tls === undefined) return undefined;
-  const { port, plain, plainDevices, hstsMs } = tls;
-  const shared = { port, plain, plainDevices, hstsMs };
+  const { port, plain, plainDevices, hstsMs, ticketKeys } = tls;
+  const shared = { port, plain, plainDevices, hstsMs, ticketKeys };
   if (tls.files !== undefined) {
     return {
       url: `https://${domain}${port === 443 ? '' : `:${port}`}`,

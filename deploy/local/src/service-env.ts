@@ -47,7 +47,7 @@ export function serviceEnv(
   const { tls } = addresses;
   const heartbeat = formatDuration(settings.heartbeatMs);
   const special: Record<ServiceName, Record<string, string>> = {
-    'lease-manager': { CULVERT_PUBLIC_HOST: settings.domain },
+    'lease-manager': { CULVERT_PUBLIC_HOST: settings.domain, CULVERT_ACCESS: settings.access },
     'port-allocator': {},
     'ws-ingress': { CULVERT_HEARTBEAT: heartbeat, CULVERT_PUBLIC_HOST: settings.domain },
     'tcp-listener': {

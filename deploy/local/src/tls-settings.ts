@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
 import { type Reader, type Setting, setting } from '@culvert/service-kit';
 
@@ -6,15 +7,28 @@ export interface TlsSettings {
   port: number;
   /** The operator's own certificate (chain, leaf first) and key; undefined: an authority of the stack's own. */
   files: { certificate: string; key: string } | undefined;
+  /** Files of the keys of session tickets, the one that makes them first. */
+  ticketKeys: readonly string[];
   plain: 'redirect' | 'serve';
   plainDevices: boolean;
   /** max-age of Strict-Transport-Security; 0: none. */
   hstsMs: number;
 }
 
+const MOST_TICKET_KEYS = 8;
 const MOST_HSTS_MS = 2 * 365 * 24 * 3_600_000;
 
 const path: Reader<string> = (text) => ({ value: isAbsolute(text) ? text : resolve(text) });
+
+/** Files as nginx takes them: AES-256 with 80 bytes, AES-128 with 48. */
+const ticketKeys: Reader<readonly string[]> = (text) => {
+  const paths = text.split(',').map((one) => resolve(one.trim()));
+  const size = (file: string): number => statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+  if (paths.length <= MOST_TICKET_KEYS && paths.every((file) => [48, 80].includes(size(file)))) return { value: paths };
+  return {
+    expected: `1 to ${MOST_TICKET_KEYS} files of 80 (or 48) random bytes each, separated by commas: openssl rand -out FILE 80`,
+  };
+};
 
 export const TLS_SETTINGS = {
   CULVERT_TLS: {
@@ -24,6 +38,7 @@ export const TLS_SETTINGS = {
   CULVERT_TLS_PORT: { read: setting.port(), fallback: 8443 },
   CULVERT_TLS_CERT_FILE: { read: path, fallback: '' },
   CULVERT_TLS_KEY_FILE: { read: path, fallback: '' },
+  CULVERT_TLS_TICKET_KEYS: { read: ticketKeys, fallback: [] as readonly string[] },
   CULVERT_PLAIN: {
     read: setting.text(/^(?:redirect|serve)$/, 'redirect or serve: what the plain port does with visitors'),
     fallback: 'redirect',
@@ -37,6 +52,7 @@ interface Values {
   CULVERT_TLS_PORT: number;
   CULVERT_TLS_CERT_FILE: string;
   CULVERT_TLS_KEY_FILE: string;
+  CULVERT_TLS_TICKET_KEYS: readonly string[];
   CULVERT_PLAIN: string;
   CULVERT_PLAIN_DEVICES: boolean;
   CULVERT_HSTS: number;
@@ -49,6 +65,7 @@ export function tlsOf(values: Values): TlsSettings | undefined {
   return {
     port: values.CULVERT_TLS_PORT,
     files: values.CULVERT_TLS === 'files' ? files : undefined,
+    ticketKeys: values.CULVERT_TLS_TICKET_KEYS,
     plain: values.CULVERT_PLAIN === 'serve' ? 'serve' : 'redirect',
     plainDevices: values.CULVERT_PLAIN_DEVICES,
     hstsMs: values.CULVERT_HSTS,
@@ -62,6 +79,8 @@ export function faultsOfTls(values: Values, port: number, [first, last]: readonl
     if (mode === 'files' && values[name] === '') faults.push(`${name} is not set; expected a PEM file, as CULVERT_TLS=files`);
     if (mode !== 'files' && values[name] !== '') faults.push(`${name} is set; expected CULVERT_TLS=files beside it`);
   }
+  if (mode === 'off' && values.CULVERT_TLS_TICKET_KEYS.length > 0)
+    faults.push('CULVERT_TLS_TICKET_KEYS is set; expected CULVERT_TLS=local or files beside it');
   if (mode === 'off' && values.CULVERT_HSTS > 0)
     faults.push('CULVERT_HSTS is set; expected CULVERT_TLS=local or files beside it');
   if (mode !== 'off' && (tlsPort === port || (tlsPort >= first && tlsPort <= last))) {

@@ -276,8 +276,15 @@ export const COMMANDS = {
     ]),
   },
   'listener.unbind': { to: 'instance', request: Type.Object(Tenure), reply: replyOf({}) },
-  /** Ends running transfers and waiting visitors of the tenure (and older ones) with the code. */
-  'listener.cut': { to: 'instance', request: Type.Object({ ...Tenure, code: Type.String() }), reply: replyOf({ cut: Count }) },
+  /**
+   * Ends running transfers and waiting visitors of the tenure (and older ones) with the code; with `only` those of
+   * these endpoints of the device, and none of operators.
+   */
+  'listener.cut': {
+    to: 'instance',
+    request: Type.Object({ ...Tenure, code: Type.String(), only: Type.Optional(Type.Array(PortNumber, { maxItems: 32 })) }),
+    reply: replyOf({ cut: Count }),
+  },
   /** The device refused a dial; handed on by its ingress. */
   'listener.refused': {
     to: 'instance',

@@ -90,7 +90,10 @@ export const RECORDS = {
   }),
   /** That a device has enrolled. Id: `<enrolment>.<device>`; it goes with the key, so that a lost answer can be asked for again. */
   enrolled: Type.Object({ token_digest: TokenDigest, remote: Type.String({ maxLength: 128 }), enrolled_at: Millis }),
-  /** Who may see the pages of a device. Id: its name. Without a record the setting of the edge decides. */
+  /**
+   * Who may see the pages of a device. Id: its name, or `<name>.<port>` for one of its endpoints, which goes first. Without
+   * a record the setting of the edge decides.
+   */
   access: Type.Object({ private: Type.Boolean() }),
   /** A link that opens a private device. Id: `<device>.<digest of the link's token>`; always with an end. */
   grant: Type.Object({
@@ -102,14 +105,41 @@ export const RECORDS = {
     /** The link is for one use, until then; what it opened stays open until the end of the grant. */
     enter_by: Type.Optional(Millis),
   }),
+  /** A host name that leads to an endpoint of a device, connected or not. Id: the host name. */
+  domain: Type.Object({
+    device: Name,
+    /** The device's own number of the endpoint. */
+    port: PortNumber,
+    /** PEM, the leaf first. Absent: a name under the operator's domain, which shares that certificate. */
+    certificate: Type.Optional(
+      Type.Object({
+        /** For the edge alone: empty in what commands answer. */
+        chain: Type.String({ maxLength: 12 * 1024 }),
+        key: Type.String({ maxLength: 4 * 1024 }),
+        not_after: Millis,
+        /** SHA-256 of the leaf in hex. */
+        fingerprint: TokenDigest,
+      }),
+    ),
+    created_at: Millis,
+    created_by: Name,
+  }),
 } as const satisfies Record<string, Type.TObject>;
 
 /** Collections that edges read: their changes are announced on the channel of the routes, as `<collection> <id>`. */
-export const EDGE_COLLECTIONS: ReadonlySet<string> = new Set<Collection>(['access', 'grant']);
+export const EDGE_COLLECTIONS: ReadonlySet<string> = new Set<Collection>(['access', 'grant', 'domain']);
 
 export type Collection = keyof typeof RECORDS;
 export const COLLECTIONS = Object.keys(RECORDS) as Collection[];
 export type RecordValue<C extends Collection> = Type.Static<(typeof RECORDS)[C]>;
+
+/** The value without what only the edge may read: private keys never leave the store by a command. */
+export function withoutKeys(collection: Collection, value: unknown): unknown {
+  if (collection !== 'domain') return value;
+  const domain = value as RecordValue<'domain'>;
+  if (domain.certificate === undefined) return domain;
+  return { ...domain, certificate: { ...domain.certificate, chain: '', key: '' } };
+}
 
 /** A record as it is kept. */
 export interface KeptRecord<C extends Collection> {

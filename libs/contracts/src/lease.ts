@@ -52,6 +52,8 @@ export interface Route {
   epoch: string;
   /** '1' when the edge may keep idle connections to the device. */
   keepalive: string;
+  /** The device's own number of the endpoint. */
+  port: string;
 }
 
 /** After the whole system or the store was away no lease in grace ends sooner than this, in ms; or GRACE_MS when that is less. */

@@ -201,6 +201,7 @@ export const LIMITS = {
   GRANT_MS: ms(30 * 24 * HOUR, SECOND, 365 * 24 * HOUR, 'longest life of a link that opens a private page'),
   GRANT_ENTER_MS: ms(MINUTE, SECOND, HOUR, 'a link of the dashboard, which is good once, is followed at once'),
   GRANTS_PER_DEVICE: count(100, 1, 10_000, 'links that open one device'),
+  DOMAINS_PER_DEVICE: count(32, 1, 10_000, 'host names of its own that lead to one device'),
   OPERATORS: count(1_000, 1, 100_000, 'operators in the registry'),
   LOGIN_MS: ms(12 * HOUR, SECOND, 30 * 24 * HOUR, 'a login of the dashboard: a working day'),
   RECHECK_MS: ms(
@@ -258,6 +259,12 @@ export const LIMITS = {
     1,
     1_000_000,
     'handshakes of devices and operators that were refused for good, a minute and address; a fleet behind one NAT fits',
+  ),
+  EDGE_HANDSHAKES_PER_ADDRESS: count(
+    6_000,
+    1,
+    10_000_000,
+    'full TLS handshakes begun, a minute and address, at one edge; sessions that are resumed do not count. A fleet behind one NAT fits',
   ),
   EDGE_VISITORS_PER_ADDRESS: count(2_048, 1, 100_000, "visitors' requests at once from one address, at one edge"),
   EDGE_REPORTS: count(

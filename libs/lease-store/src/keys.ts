@@ -43,7 +43,7 @@ export const keys = {
   relayFence: 'relay:fence',
 } as const;
 
-/** Channel on which edges hear what has changed: the host of a route, or `<collection> <id>` of a kept record. */
+/** Channel on which edges hear what has changed: the host of a route, `<collection> <id>` of a kept record, or `lease <device>`. */
 export const ROUTE_CHANNEL = 'route.changed';
 
 /** The keys that every lease script starts with. */

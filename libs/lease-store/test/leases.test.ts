@@ -43,15 +43,15 @@ describe('a lease', () => {
     expect(await types()).toEqual(['lease.granted connected', 'device.connected connected']);
   });
 
-  it('publishes every host whose route changes', async () => {
+  it('publishes every host whose route changes, and that a device has names', async () => {
     const heard: string[] = [];
     const subscriber = f.redis.duplicate();
     await subscriber.subscribe('route.changed');
     subscriber.on('message', (_, host: string) => heard.push(host));
     const { epoch, endpoints } = await acquire(f, 'alice');
     await f.store.leases.release('alice', epoch, 'c1', 'bye');
-    await until(async () => heard.length === 2);
-    expect(heard).toEqual([endpoints[0]?.host, endpoints[0]?.host]);
+    await until(async () => heard.length === 3);
+    expect(heard).toEqual([endpoints[0]?.host, 'lease alice', endpoints[0]?.host]);
     subscriber.disconnect();
   });
 

@@ -1,6 +1,7 @@
 -- Private routes. Whether a device's pages are private, and which grants open them, is operators' data in the store:
 --
---   kept:access:<device>            value {"private":true|false}; without it the setting decides
+--   kept:access:<device>.<port>     value {"private":true|false} of one endpoint; without it
+--   kept:access:<device>            the same of all; without it the setting decides
 --   kept:grant:<device>.<digest>    value {"enter_by"?,"host"?}, expires_at; digest: SHA-256 of the link's token
 --
 -- A visitor with the link of a grant gets a cookie for this very host. It holds the digest and our own signature over host
@@ -22,6 +23,8 @@ local ENTRANCE = '/.culvert/grant'
 local SECURE_COOKIE, COOKIE = '__Host-culvert-grant', 'culvert-grant'
 -- Other hosts of the domain may set cookies of that name for all hosts: ours may stand behind them.
 local MOST_COOKIES = 8
+-- How long a used link is remembered beyond its time, as edges' clocks may differ.
+local CLOCKS_APART_MS = 60000
 local TOKEN = '^cvg_[A-Za-z0-9_-]+_[0-9a-z]+$'
 local TOKEN_LENGTH = 55
 
@@ -81,7 +84,7 @@ local function store()
   return known
 end
 
---- {expires_at, enter_by, host} of a grant that is good for `host` now; false when there is none; nil and an error.
+--- {expires_at, enter_by} of a grant that is good for `host` now; false when there is none; nil and an error.
 local function find_grant(device, digest, host)
   local text, err = store():get('grant ' .. device .. '.' .. digest)
   if not text then return text, err end
@@ -91,8 +94,10 @@ local function find_grant(device, digest, host)
   return { expires_at = expires_at, enter_by = tonumber(enter_by) }
 end
 
-local function is_private(device)
-  local text, err = store():get('access ' .. device)
+local function is_private(device, port)
+  local text, err = 'default', nil
+  if port and port ~= '' then text, err = store():get(('access %s.%s'):format(device, port)) end
+  if text == 'default' then text, err = store():get('access ' .. device) end
   if not text then return nil, err end
   if text == 'default' then text = settings.access end
   return text == 'private'
@@ -155,9 +160,15 @@ local function unknown(host, err)
   return pages.send('unavailable', { host = host })
 end
 
---- The first use of a link that is meant for one; each edge counts for itself.
+--- The first use of a link that is meant for one, of all edges? nil when that is not known; the link is then used up, or not.
 local function is_first_use(digest, enter_by)
-  return ngx.shared.culvert_access:add('used ' .. digest, true, math.max(1, (enter_by - clock.now_ms()) / 1000))
+  local keep_ms = math.max(1, enter_by - clock.now_ms()) + CLOCKS_APART_MS
+  local reply, err = redis.run(function(red)
+    local set, why = red:set('entered:' .. digest, '1', 'NX', 'PX', keep_ms)
+    return set == ngx.null and 'used' or set, why
+  end)
+  if not reply then return nil, err end
+  return reply ~= 'used'
 end
 
 --- A visitor with the link of a grant.
@@ -172,7 +183,13 @@ local function enter(host, device)
   if grant == nil then return unknown(host, err) end
   local over = not grant or (grant.enter_by > 0 and grant.enter_by <= clock.now_ms())
   if ngx.req.get_method() ~= 'GET' then return forbid() end -- a preview must not use it up
-  if over or (grant.enter_by > 0 and not is_first_use(digest, grant.enter_by)) then
+  if not over and grant.enter_by > 0 then
+    local first
+    first, err = is_first_use(digest, grant.enter_by)
+    if first == nil then return unknown(host, err) end
+    over = not first
+  end
+  if over then
     return forbid('The link has run out, was used or was withdrawn; ask for a new one.')
   end
   local secure = ngx.var.https == 'on'
@@ -189,9 +206,9 @@ end
 
 --- Lets the request at hand pass, to the device of its host, or answers it. Nothing is said here of whether the device is
 --- there. Returns true when it may pass.
-function M.check(host, device)
+function M.check(host, device, port)
   local uri = ngx.var.uri
-  local private, err = is_private(device)
+  local private, err = is_private(device, port)
   if private == nil then return unknown(host, err) end
   if uri:find('^/%.culvert/') then
     if uri ~= ENTRANCE then return pages.send('not_found', { host = host }) end

@@ -1,12 +1,14 @@
 -- The certificate of a TLS handshake, chosen at run time by the name that the client asks for (SNI):
 --
 --   a name of the wildcard domain --> cert:*.<domain> of Redis, if there is one: a renewal that needs no reload
---   any other name ---------------> cert:<name> of Redis: a device's own domain
+--   any other name ---------------> kept:domain:<name> of Redis: a device's own domain
 --   no name, none kept, nobody knows --> the certificate of the files, which nginx has loaded itself
 
 local cache = require('culvert.cache')
+local domains = require('culvert.domains')
 local host = require('culvert.host')
 local lrucache = require('resty.lrucache')
+local rates = require('culvert.rates')
 local redis = require('culvert.redis')
 local settings = require('culvert.settings')
 local ssl = require('ngx.ssl')
@@ -20,13 +22,25 @@ local parsed = lrucache.new(256)
 
 local M = {}
 
---- `key` is the name of the record; as key of the cache it must differ from that of a route.
+local DOMAIN = '^domain (.+)$'
+
+--- `key` is `cert:<name>` or `domain <name>`; as key of the cache it must differ from that of a route.
 local function load(key)
-  local reply, err = redis.run(function(red) return red:hmget(key, 'chain', 'key') end)
-  if not reply then return nil, err end
-  local chain, private = reply[1], reply[2]
-  if chain == ngx.null or private == ngx.null then return false end
-  return #chain .. '\n' .. chain .. private
+  local name, lost = key:match(DOMAIN), nil
+  local found, err = redis.run(function(red)
+    if not name then
+      local reply, why = red:hmget(key, 'chain', 'key')
+      return reply and { chain = reply[1], key = reply[2] }, why
+    end
+    local domain, why = domains.read(red, name)
+    if domain == nil then return nil, why end
+    lost = not domain and redis.has_lost_all(red)
+    return domain and domain.certificate or {}
+  end)
+  if not found then return nil, err end
+  if lost then return nil, 'recovering' end
+  if type(found.chain) ~= 'string' or type(found.key) ~= 'string' then return false end
+  return #found.chain .. '\n' .. found.chain .. found.key
 end
 
 local known
@@ -58,19 +72,21 @@ local function parse(text)
   return found
 end
 
---- The name under which a certificate for `sni` is kept; nil when none can be.
-local function kept_name(sni)
+--- The key under which a certificate for `sni` is kept; nil when none can be.
+local function kept_as(sni)
   local kind, name = host.classify(sni)
-  if kind == 'device' or kind == 'apex' then return '*.' .. settings.domain end
-  return kind == 'other' and name or nil
+  if kind == 'device' or kind == 'apex' then return 'cert:*.' .. settings.domain end
+  return kind == 'other' and 'domain ' .. name or nil
 end
 
 --- The phase ssl_certificate_by_lua. Whatever fails leaves the certificate of the files in place.
 function M.choose()
+  -- Sessions that are resumed, which cost little, do not come by here.
+  if rates.takes_too_many('handshakes', ssl.raw_client_addr()) then return ngx.exit(ngx.ERROR) end
   local sni = ssl.server_name()
-  local name = sni and kept_name(sni)
+  local name = sni and kept_as(sni)
   if not name then return end
-  local text, err = store():get('cert:' .. name)
+  local text, err = store():get(name)
   if not text then
     if err and err ~= 'away' then ngx.log(ngx.WARN, 'the certificate of ', name, ' is not known: ', err) end
     return
@@ -93,6 +109,9 @@ function M.choose()
 end
 
 --- Forgets a certificate that has changed.
-function M.drop(name) store():drop('cert:' .. name) end
+function M.drop(name)
+  store():drop('cert:' .. name)
+  store():drop('domain ' .. name)
+end
 
 return M

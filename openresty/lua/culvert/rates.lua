@@ -7,11 +7,11 @@ local WINDOW_S = 60
 
 local M = {}
 
---- The peer at hand: an IPv4 address, or the /64 of an IPv6 one, as every customer has one of those.
-local function peer()
-  local address = ngx.var.binary_remote_addr
-  return #address == 16 and address:sub(1, 8) or address
-end
+--- An IPv4 address, or the /64 of an IPv6 one, as every customer has one of those.
+local function customer(address) return #address == 16 and address:sub(1, 8) or address end
+
+--- The peer at hand, where there is a request.
+local function peer() return customer(ngx.var.binary_remote_addr) end
 
 --- Counts one more of `kind`: `unknown_names` or `failed_handshakes`.
 function M.count(kind)
@@ -24,6 +24,16 @@ function M.exceeded(kind)
   local key = kind .. peer()
   if (ngx.shared.culvert_rates:get(key) or 0) < settings[kind] then return false end
   return true, math.max(1, math.ceil(ngx.shared.culvert_rates:ttl(key) or WINDOW_S))
+end
+
+--- Counts one more of `kind` for this binary address. Is it more than it may do?
+function M.takes_too_many(kind, address)
+  local done, err = ngx.shared.culvert_rates:incr(kind .. customer(address), 1, 0, WINDOW_S)
+  if not done then
+    ngx.log(ngx.WARN, 'cannot count ', kind, ': ', err)
+    return false
+  end
+  return done > settings[kind]
 end
 
 return M

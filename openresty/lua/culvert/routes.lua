@@ -1,12 +1,14 @@
--- Host name to route, as lease-manager writes it to Redis.
+-- Host name to route, as lease-manager writes it to Redis. Names that are no generated ones may be domains of a device's own
+-- (domains.lua): those lead to the route of a generated name, or to nowhere while the device has none.
 
 local cache = require('culvert.cache')
+local domains = require('culvert.domains')
 local memo = require('culvert.memo')
 local peer = require('culvert.peer')
 local redis = require('culvert.redis')
 local settings = require('culvert.settings')
 
-local FIELDS = { 'device', 'address', 'scheme', 'state', 'since', 'epoch', 'keepalive' }
+local FIELDS = { 'device', 'address', 'scheme', 'state', 'since', 'epoch', 'keepalive', 'port' }
 local STATES = { held = true, reconnecting = true, grace = true }
 local SCHEMES = { http = true, https = true }
 
@@ -20,15 +22,30 @@ local function fault_of(route)
   if route.state ~= 'grace' and not peer.parse(route.address) then return 'address' end
 end
 
-local function load(host)
-  local lost
+local LEASE = '^lease (.+)$'
+
+--- `key` is a host name, or `lease <device>`: which names that device has.
+local function load(key)
+  local host, device, lost = key, key:match(LEASE), nil
   local reply, err = redis.run(function(red)
-    local found, why = red:hgetall('route:' .. host)
-    lost = found and #found == 0 and redis.has_lost_all(red)
+    local found, why
+    if not device then
+      found, why = red:hgetall('route:' .. host)
+      if not found then return nil, why end
+      if #found > 0 then return found end
+      found, why = domains.target(red, host)
+    else
+      found, why = domains.names(red, device)
+    end
+    if found == false then
+      lost = redis.has_lost_all(red)
+      return {}
+    end
     return found, why
   end)
   if not reply then return nil, err end
   if lost then return nil, 'recovering' end
+  if type(reply) == 'string' then return reply end
   if #reply == 0 then return false end
   local hash = {}
   for i = 1, #reply, 2 do hash[reply[i]] = reply[i + 1] end
@@ -64,18 +81,36 @@ local function store()
   return known
 end
 
+--- The route of an endpoint by its generated name: one that is offline while it has none.
+local function of_endpoint(device, port, anew)
+  local names, err = store():get('lease ' .. device, anew)
+  if names == nil then return nil, err end
+  local name = names and domains.name_of(names, port)
+  local text = false
+  if name then
+    text, err = store():get(name, anew)
+    if text == nil then return nil, err end
+  end
+  if text then return parse(text) end
+  -- The name may be a new one by now.
+  if not anew and names then return of_endpoint(device, port, true) end
+  return { device = device, port = port, state = 'grace' }
+end
+
 --- The route of a normalised host name, not to be changed; false when there is none; nil and an error when that is not
 --- known. `anew` reads Redis whatever the age.
 function M.find(host, anew)
   local text, err = store():get(host, anew)
   if not text then return text, err end
+  local device, port = domains.parse(text)
+  if device then return of_endpoint(device, port, anew) end
   return parse(text)
 end
 
 --- Does this edge know the name without asking anybody?
 function M.is_known(host) return ngx.shared.culvert_routes:get(host) ~= nil end
 
---- Forgets a route that has changed.
-function M.drop(host) store():drop(host) end
+--- Forgets a route, or with `lease <device>` the names of a device, that has changed.
+function M.drop(key) store():drop(key) end
 
 return M

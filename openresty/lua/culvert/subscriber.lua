@@ -1,6 +1,6 @@
 -- One timer a worker that listens for `route.changed` and drops what is cached about that host (its certificate
--- included) or, where it names a collection and an id, about that record. Without it a change shows
--- after ROUTE_AGE_MS; with it at once.
+-- included) or, where it names a collection and an id, about that record; `lease` is the names of a device. Without it a
+-- change shows after ROUTE_AGE_MS; with it at once.
 
 local access = require('culvert.access')
 local certificate = require('culvert.certificate')
@@ -24,9 +24,11 @@ end
 local function handle(reply)
   if type(reply) ~= 'table' or reply[1] ~= 'message' then return end
   local changed = reply[3]
-  if changed:find(' ', 1, true) then return access.drop(changed) end
-  routes.drop(changed)
-  certificate.drop(changed)
+  local collection, id = changed:match('^(%S+) (.+)$')
+  if collection == 'lease' then return routes.drop(changed) end
+  if collection and collection ~= 'domain' then return access.drop(changed) end
+  routes.drop(id or changed)
+  certificate.drop(id or changed)
 end
 
 local function place()

@@ -55,7 +55,7 @@ local function dispatch(name, anew)
     return pages.send('not_found', { host = name })
   end
   -- An attempt after the first one has passed it, and its cookies are gone.
-  if not anew and not access.check(name, route.device) then return end
+  if not anew and not access.check(name, route.device, route.port) then return end
   if route.state == 'grace' then
     return pages.send('device_offline', { since = route.since, host = name })
   end

@@ -19,7 +19,21 @@ const ENTRANCE = '/.culvert/grant';
 const HOUR_MS = 3_600_000;
 
 const AccessName = Type.Enum(['public', 'private', 'default'], { description: 'default: as the setting CULVERT_ACCESS says' });
-const Access = Type.Object({ name: Type.String(), access: AccessName, effective: Type.Enum(['public', 'private']) });
+const Access = Type.Object({
+  name: Type.String(),
+  port: Type.Optional(Type.Integer()),
+  access: AccessName,
+  effective: Type.Enum(['public', 'private']),
+});
+const AccessQuery = Type.Object({
+  port: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: 65_535,
+      description: 'Of this endpoint only; what is said of it goes before what is said of the device',
+    }),
+  ),
+});
 const GrantView = Type.Object(
   {
     id: Type.String({ description: 'Names the grant; it opens nothing' }),
@@ -34,6 +48,8 @@ const GrantView = Type.Object(
 const Path = Type.String({ pattern: '^/(?![/\\\\])', maxLength: 1024, description: 'Where the link leads to on the device' });
 const PortQuery = Type.Integer({ minimum: 1, maximum: 65_535, description: 'Which endpoint; default the first one with a page' });
 const Params = Type.Object({ name: Type.String({ maxLength: 256 }) });
+
+const idOfAccess = (name: string, port?: number): string => (port === undefined ? name : `${name}.${port}`);
 
 const viewOf = ({ id, value, expires_at }: KeptRecord<'grant'>) => ({
   id: id.slice(id.indexOf('.') + 1),
@@ -64,10 +80,15 @@ export const accessRoutes: FastifyPluginAsyncTypebox<AccessRoutesOptions> = asyn
     if (fault !== undefined) throw new CulvertError('bad_request', fault);
     return name;
   };
-  const accessOf = async (name: string) => {
-    const record = await records.get('access', name);
-    const access = record === null ? ('default' as const) : record.value.private ? ('private' as const) : ('public' as const);
-    return { name, access, effective: access === 'default' ? fallback : access };
+  const said = async (id: string): Promise<'public' | 'private' | 'default'> => {
+    const record = await records.get('access', id);
+    return record === null ? 'default' : record.value.private ? 'private' : 'public';
+  };
+  const accessOf = async (name: string, port?: number) => {
+    const ofDevice = await said(name);
+    const access = port === undefined ? ofDevice : await said(idOfAccess(name, port));
+    const effective = access !== 'default' ? access : ofDevice !== 'default' ? ofDevice : fallback;
+    return { name, ...(port === undefined ? {} : { port }), access, effective };
   };
 
   /** Makes a grant and its link. */
@@ -105,12 +126,17 @@ export const accessRoutes: FastifyPluginAsyncTypebox<AccessRoutesOptions> = asyn
     '/v1/devices/:name/access',
     {
       config: { role: 'viewer' },
-      schema: { summary: 'Are the pages of a device private?', params: Params, response: { 200: Access, ...problems(400, 404) } },
+      schema: {
+        summary: 'Are the pages of a device private?',
+        params: Params,
+        querystring: AccessQuery,
+        response: { 200: Access, ...problems(400, 404) },
+      },
     },
     async (request) => {
       const name = checkName(request.params.name);
       await show(name);
-      return accessOf(name);
+      return accessOf(name, request.query.port);
     },
   );
 
@@ -119,8 +145,9 @@ export const accessRoutes: FastifyPluginAsyncTypebox<AccessRoutesOptions> = asyn
     {
       config: { role: 'operator', audit: 'device.access' },
       schema: {
-        summary: 'Make the pages of a device public or private, at once; requests that are running go on',
+        summary: 'Make the pages of a device public or private, at once; what runs of pages that are private then is cut',
         params: Params,
+        querystring: AccessQuery,
         body: Type.Object({ access: AccessName }),
         response: { 200: Access, ...problems(400, 404) },
       },
@@ -128,11 +155,12 @@ export const accessRoutes: FastifyPluginAsyncTypebox<AccessRoutesOptions> = asyn
     async (request) => {
       const name = checkName(request.params.name);
       const { access } = request.body;
-      request.audited.detail.access = access;
+      const { port } = request.query;
+      Object.assign(request.audited.detail, { access, ...(port === undefined ? {} : { port }) });
       await show(name);
-      if (access === 'default') await records.delete('access', name);
-      else await records.put('access', name, { private: access === 'private' });
-      return accessOf(name);
+      if (access === 'default') await records.delete('access', idOfAccess(name, port));
+      else await records.put('access', idOfAccess(name, port), { private: access === 'private' });
+      return accessOf(name, port);
     },
   );
 
@@ -188,7 +216,8 @@ export const accessRoutes: FastifyPluginAsyncTypebox<AccessRoutesOptions> = asyn
     {
       config: { role: 'operator', audit: 'grant.withdraw' },
       schema: {
-        summary: 'Withdraw a link: it, and what it opened, is over at the next request; requests that are running go on',
+        summary:
+          'Withdraw a link: it, and what it opened, is over; running visits to private pages of the device are cut, and may come again',
         params: Type.Object({ ...Params.properties, id: Type.String({ pattern: '^[0-9a-f]{64}$' }) }),
         response: { 200: Type.Object({ id: Type.String(), withdrawn: Type.Literal(true) }), ...problems(400, 404) },
       },

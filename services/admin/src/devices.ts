@@ -13,6 +13,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import Type from 'typebox';
 import { dropGrants } from './access-routes.ts';
 import { DeviceView, type PublicSide, viewOf } from './device-view.ts';
+import { dropDomains } from './domain-routes.ts';
 import { problems } from './problem.ts';
 
 export interface DeviceRoutesOptions {
@@ -180,8 +181,9 @@ export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = asyn
     async (request) => {
       const name = checkName(request.params.name);
       const { missing } = await ask('device.revoke', { device: name }, revokeMs);
-      // Or they would open the next device of that name. The device is revoked whether or not this can be kept.
+      // Or they would open, and lead to, the next device of that name. The device is revoked whether or not this can be kept.
       await dropGrants(records, name).catch((err: unknown) => log.warn({ event: 'grants.kept', device: name, err }));
+      await dropDomains(records, name).catch((err: unknown) => log.warn({ event: 'domains.kept', device: name, err }));
       log.info({ event: 'device.revoked', device: name, missing });
       return { name, revoked: true as const, missing };
     },

@@ -52,6 +52,7 @@ await runService({
       token: config.CULVERT_ADMIN_TOKEN,
       webhooksPrivate: config.CULVERT_WEBHOOK_PRIVATE,
       access: config.CULVERT_ACCESS === 'private' ? 'private' : 'public',
+      domain: config.CULVERT_DOMAIN,
       ...(config.CULVERT_TLS_CERT_FILE === ''
         ? {}
         : { tls: { cert: readFileSync(config.CULVERT_TLS_CERT_FILE), key: readFileSync(config.CULVERT_TLS_KEY_FILE) } }),

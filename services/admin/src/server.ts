@@ -15,6 +15,7 @@ import { accessRoutes } from './access-routes.ts';
 import { deviceSettings } from './device-settings.ts';
 import type { PublicSide } from './device-view.ts';
 import { deviceRoutes } from './devices.ts';
+import { domainRoutes } from './domain-routes.ts';
 import { enrolmentKeyRoutes } from './enrolment-keys.ts';
 import { liveFeed } from './live-feed.ts';
 import { serveOperatorChecks } from './operator-checks.ts';
@@ -42,6 +43,8 @@ export interface AdminOptions {
   webhooksPrivate?: boolean;
   /** Whether devices' pages are open where nothing else is said of a device; default public. */
   access?: 'public' | 'private';
+  /** Under which the system gives names out; default culvert.localhost. */
+  domain?: string;
   /** Told of every route and the role that it wants. */
   onRoute?: (route: { method: string; url: string; role: string | undefined }) => void;
   /** Served by TLS with this; plainly without. */
@@ -66,6 +69,7 @@ export async function buildServer({
   webhooksPrivate,
   visitors,
   access = 'public',
+  domain = 'culvert.localhost',
 }: AdminOptions): Promise<FastifyInstance> {
   const app = fastify({
     ...(tls === undefined
@@ -124,6 +128,7 @@ export async function buildServer({
   await app.register(liveFeed, { bus, running, visitors });
   await app.register(deviceRoutes, { bus, records, side, log, revokeMs: limits.COMMAND_MS * 2 });
   await app.register(accessRoutes, { records, limits, bus, side, fallback: access });
+  await app.register(domainRoutes, { records, bus, limits, domain });
   await app.register(ticketRoutes, { bus, records, log });
   return app as unknown as FastifyInstance;
 }

@@ -1,3 +1,4 @@
+import type { RecordRef } from '@culvert/lease-store';
 import { acquire } from './acquire.ts';
 import { addDevice } from './add-device.ts';
 import { authenticate } from './authenticate.ts';
@@ -6,6 +7,7 @@ import type { ManagerDeps } from './deps.ts';
 import { listDevices, showDevice } from './devices.ts';
 import { enrol } from './enrol.ts';
 import { fitPage } from './page.ts';
+import { lostRightsOf } from './page-cuts.ts';
 import { tellPolicy } from './policy.ts';
 import { readdress } from './readdress.ts';
 import { reassert } from './reassert.ts';
@@ -55,14 +57,21 @@ export async function serveCommands(version: string, deps: ManagerDeps): Promise
     'record.put': async (request) => {
       const reply = await deps.records.put(request);
       if (request.collection === 'policy') await tellPolicy(request.id, deps);
+      if (request.collection === 'access') await endLostRights(request, deps); // a new grant takes no rights away
       return reply;
     },
     'record.delete': async (request) => {
       const reply = await deps.records.delete(request);
       if (request.collection === 'policy') await tellPolicy(request.id, deps);
+      await endLostRights(request, deps);
       return reply;
     },
     'device.revoke': async ({ device }) => ({ ok: true, missing: await revokeDevice(device, deps) }),
     'device.rotate': (request) => rotateDevice(request, deps),
   });
+}
+
+async function endLostRights({ collection, id }: RecordRef, { cuts }: ManagerDeps): Promise<void> {
+  const lost = lostRightsOf(collection, id);
+  if (lost !== undefined) await cuts.cut(lost.device, lost.port);
 }

@@ -5,6 +5,7 @@ import type { Logger } from '@culvert/service-kit';
 import type { KeptRecords } from './kept-records.ts';
 import type { KeptRegistry } from './kept-registry.ts';
 import type { ManagerMetrics } from './metrics.ts';
+import type { PageCuts } from './page-cuts.ts';
 import type { Tellers } from './tell.ts';
 
 /** What the lives of this service need of their surroundings. */
@@ -18,6 +19,7 @@ export interface ManagerDeps {
   log: Logger;
   metrics: ManagerMetrics;
   tellers: Tellers;
+  cuts: PageCuts;
   /** Host names of devices stand below it. */
   domain: string;
 }

@@ -6,6 +6,7 @@ import {
   EDGE_COLLECTIONS,
   faultOfRecord,
   RECORD_BYTES,
+  withoutKeys,
 } from '@culvert/bus';
 import { CulvertError } from '@culvert/contracts';
 import type { LeaseStore, RecordRef, StoredRecord } from '@culvert/lease-store';
@@ -30,23 +31,27 @@ export class KeptRecords {
   readonly #bucket: KeptBucket;
   readonly #store: LeaseStore;
   readonly #log: Logger;
+  readonly #onExpired: (ref: RecordRef) => void;
   #looking = false;
 
-  constructor(bucket: KeptBucket, store: LeaseStore, log: Logger) {
+  /** `onExpired` is told of records that have gone by themselves; by every lease-manager, some may tell it more than once. */
+  constructor(bucket: KeptBucket, store: LeaseStore, log: Logger, onExpired: (ref: RecordRef) => void = () => {}) {
+    this.#onExpired = onExpired;
     this.#bucket = bucket;
     this.#store = store;
     this.#log = log;
   }
 
-  async get({ collection, id }: RecordRef): Promise<Granted<'record.get'>> {
+  async get({ collection, id }: CommandRequest<'record.get'>): Promise<Granted<'record.get'>> {
     const record = await this.#store.kept.get(collection, id);
-    return { ok: true, record: record && shown(record) };
+    return { ok: true, record: record && shown(collection, record) };
   }
 
   async list({ collection, cursor, limit, prefix }: CommandRequest<'record.list'>): Promise<Granted<'record.list'>> {
     const page = await this.#store.kept.list(collection, { cursor, limit: limit ?? PAGE, prefix });
-    const { items, cursor: next } = fitPage(page.records, page.cursor, ({ id }) => id);
-    return { ok: true, records: items.map(shown), cursor: next };
+    const all = page.records.map((record) => shown(collection, record));
+    const { items, cursor: next } = fitPage(all, page.cursor, ({ id }) => id);
+    return { ok: true, records: items, cursor: next };
   }
 
   /** @throws CulvertError `bad_request`, `already_exists`, `conflict`, `unavailable` */
@@ -116,7 +121,9 @@ export class KeptRecords {
 
   async #round(): Promise<void> {
     try {
-      for (const ref of await this.#store.kept.expired(BATCH)) await this.#store.kept.delete(ref, 'expired');
+      for (const ref of await this.#store.kept.expired(BATCH)) {
+        if ((await this.#store.kept.delete(ref, 'expired')) === 'missing') this.#onExpired(ref);
+      }
       for (const ref of await this.#store.kept.unmirrored(BATCH)) await this.#keep(ref);
     } catch (err) {
       this.#log.debug({ event: 'records.not_mirrored', err }); // the next round tries again
@@ -139,9 +146,9 @@ export class KeptRecords {
   }
 }
 
-const shown = ({ id, json, revision, expiresAt }: StoredRecord) => ({
+const shown = (collection: Collection, { id, json, revision, expiresAt }: StoredRecord) => ({
   ...{ id, revision, expires_at: expiresAt },
-  value: JSON.parse(json) as unknown,
+  value: withoutKeys(collection, JSON.parse(json)),
 });
 
 function conflict({ collection, id }: { collection: Collection; id: string }, expected: number | undefined): CulvertError {

@@ -6,6 +6,7 @@ import { KeptBucket } from './kept-bucket.ts';
 import { KeptRecords } from './kept-records.ts';
 import { KeptRegistry } from './kept-registry.ts';
 import { createMetrics } from './metrics.ts';
+import { lostRightsOf, PageCuts } from './page-cuts.ts';
 import { Relay } from './relay.ts';
 import { Sweeper } from './sweep.ts';
 import { Tellers } from './tell.ts';
@@ -15,7 +16,10 @@ const VERSION = '0.1.0';
 
 await runService({
   name: SERVICE,
-  settings: { CULVERT_DOMAIN: { read: setting.domain(), fallback: 'culvert.localhost' } },
+  settings: {
+    CULVERT_DOMAIN: { read: setting.domain(), fallback: 'culvert.localhost' },
+    CULVERT_ACCESS: { read: setting.text(/^(?:public|private)$/, 'public or private'), fallback: 'public' },
+  },
   check: (_values, limits) =>
     limits.PROBE_MS < limits.ACQUIRE_MS && limits.ACQUIRE_MS <= limits.TENURE_CONFIRM_MS
       ? []
@@ -30,8 +34,15 @@ await runService({
     const metrics = createMetrics(health.registry, { outbox: () => store.outbox.length(), telling: () => tellers.size });
     const bucket = new KeptBucket(bus.nc);
     const kept = new KeptRegistry(bucket, store);
-    const records = new KeptRecords(bucket, store, log);
-    const deps: ManagerDeps = { store, kept, records, bus, limits, log, metrics, tellers, domain: config.CULVERT_DOMAIN };
+    const fallback = config.CULVERT_ACCESS === 'private' ? 'private' : 'public';
+    const cuts = new PageCuts({ store, bus, limits, log, fallback });
+    onStop('page cuts', () => cuts.stop());
+    const records = new KeptRecords(bucket, store, log, ({ collection, id }) => {
+      const lost = lostRightsOf(collection, id);
+      if (lost !== undefined) void cuts.cut(lost.device, lost.port);
+    });
+    const domain = config.CULVERT_DOMAIN;
+    const deps: ManagerDeps = { store, kept, records, bus, limits, log, metrics, tellers, cuts, domain };
 
     const sweeper = new Sweeper(deps);
     await sweeper.start();

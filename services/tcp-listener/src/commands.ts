@@ -28,9 +28,11 @@ export async function serveCommands(
       await tenures.unbind(device, epoch);
       return { ok: true };
     },
-    'listener.cut': ({ device, epoch, code }) => {
+    'listener.cut': ({ device, epoch, code, only }) => {
       if (!isErrorCode(code)) throw new CulvertError('bad_request', `code ${JSON.stringify(code)} is not in the error table`);
-      return { ok: true, cut: tenures.device(device)?.cut(epoch, code) ?? 0 };
+      const found = tenures.device(device);
+      if (found === undefined) return { ok: true, cut: 0 };
+      return { ok: true, cut: only === undefined ? found.cut(epoch, code) : found.cutEndpoints(epoch, code, only) };
     },
     'listener.refused': ({ device, id: dial, code }) => {
       rendezvous.refuse(device, dial, code); // nobody awaits it any more: too late, and no fault of anybody

@@ -13,6 +13,8 @@ export type Tenure = CommandRequest<'listener.bind'>;
 export interface Visitor {
   /** The epoch of the tenure under which it was accepted, or of a later one that took it over while it waited. */
   epoch: number;
+  /** The device's own number of the endpoint. */
+  port: number;
   /** No transfer is attached yet. */
   waiting: boolean;
   /** What it has moved so far and is not counted yet; present while bytes flow. */
@@ -101,6 +103,15 @@ export class Device {
     const visitors = [...this.visitors].filter((visitor) => visitor.epoch <= epoch);
     for (const visitor of visitors) visitor.end(code);
     if ((this.#tenure?.epoch ?? 0) <= epoch) this.warm.close(code);
+    return visitors.length;
+  }
+
+  /** Ends the visitors of these endpoints, operators excepted; warm transfers stay. Answers how many visitors. */
+  cutEndpoints(epoch: number, code: ErrorCode, ports: readonly number[]): number {
+    const visitors = [...this.visitors].filter(
+      (visitor) => visitor.epoch <= epoch && visitor.operator === undefined && ports.includes(visitor.port),
+    );
+    for (const visitor of visitors) visitor.end(code);
     return visitors.length;
   }
 }

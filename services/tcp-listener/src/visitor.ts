@@ -68,6 +68,7 @@ export async function serveVisitor(
   const life = new AbortController();
   const visitor: Visitor = {
     epoch: device.tenure?.epoch ?? 0,
+    port: endpoint.port,
     waiting: true,
     operator: front?.operator,
     end: (code) => life.abort(new CulvertError(code)),

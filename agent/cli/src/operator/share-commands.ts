@@ -50,15 +50,20 @@ export function shareCommand(): Command {
 export function accessCommand(): Command {
   return new Command('access')
     .description('show, or set, who may open the pages of a device')
-    .argument('<name>', 'the device')
-    .argument('[access]', 'public, private (only with a link of: culvert share) or default (as the server is set)')
+    .argument('<name>', "the device, or NAME:PORT for one endpoint by the device's own number")
+    .argument(
+      '[access]',
+      'public, private (only with a link of: culvert share) or default (as the device, or the server, is set)',
+    )
     .option('--json', 'print JSON')
     .addHelpText('after', EXITS)
     .action(async (name: string, access: string | undefined, flags: { json?: boolean }, command: Command) => {
       if (access !== undefined && !ACCESS.includes(access)) {
         throw new CommandError(EXIT.usage, `access is ${JSON.stringify(access)}; expected ${ACCESS.join(', ')}`);
       }
-      const path = `${pathOf(name)}/access`;
+      const [device = '', port] = name.split(':', 2);
+      const which = port === undefined ? '' : `?port=${portOf('port', port)}`;
+      const path = `${pathOf(device)}/access${which}`;
       const at = admin(command);
       const is = await (access === undefined ? callAdmin(at, 'GET', path) : callAdmin(at, 'PUT', path, { access }));
       const shown = is as { access: string; effective: string };
@@ -77,12 +82,15 @@ function wishOf(flags: ShareFlags): Record<string, unknown> {
   if (flags.for !== undefined && forMs === undefined) {
     throw new CommandError(EXIT.usage, `--for is ${JSON.stringify(flags.for)}; expected a duration such as 30m, 1h or 7d`);
   }
-  const port = flags.port === undefined ? undefined : Number(flags.port);
-  if (port !== undefined && !(Number.isInteger(port) && port >= 1 && port <= 65_535)) {
-    throw new CommandError(EXIT.usage, `--port is ${JSON.stringify(flags.port)}; expected 1 to 65535`);
-  }
+  const port = flags.port === undefined ? undefined : portOf('--port', flags.port);
   const { to, label } = flags;
   return Object.fromEntries(Object.entries({ for_ms: forMs, port, to, label }).filter(([, value]) => value !== undefined));
+}
+
+function portOf(what: string, text: string): number {
+  const port = Number(text);
+  if (/^[0-9]+$/.test(text) && port >= 1 && port <= 65_535) return port;
+  throw new CommandError(EXIT.usage, `${what} is ${JSON.stringify(text)}; expected 1 to 65535`);
 }
 
 /** A link to a public page works, but keeps nobody out. */

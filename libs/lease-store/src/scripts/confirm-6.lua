@@ -95,8 +95,9 @@ for _, endpoint in ipairs(routes_of(endpoints)) do
   local route = 'route:' .. endpoint.host
   redis.call('HSET', route, 'device', device, 'address', ARGV[5] .. ':' .. endpoint.public_port, 'scheme', endpoint.scheme,
     'state', 'held', 'since', int(now), 'epoch', int(epoch),
-    'keepalive', tenure.transfers >= tonumber(ARGV[7]) and '1' or '0')
+    'keepalive', tenure.transfers >= tonumber(ARGV[7]) and '1' or '0', 'port', int(endpoint.port))
   redis.call('PERSIST', route)
   redis.call('PUBLISH', 'route.changed', endpoint.host)
 end
+redis.call('PUBLISH', 'route.changed', 'lease ' .. device) -- which names it has; domains of its own follow them
 return { 'ok', reason, former.state, former.epoch, former.ingress }

@@ -132,10 +132,11 @@ redis.call('HSETNX', 'instances:known', said.listener, '{"service":"tcp-listener
 for _, endpoint in ipairs(routes_of(said.endpoints)) do
   redis.call('HSET', 'route:' .. endpoint.host, 'device', device, 'address', ARGV[4] .. ':' .. endpoint.public_port,
     'scheme', endpoint.scheme, 'state', 'held', 'since', int(now), 'epoch', int(said.epoch),
-    'keepalive', said.transfers >= tonumber(ARGV[10]) and '1' or '0')
+    'keepalive', said.transfers >= tonumber(ARGV[10]) and '1' or '0', 'port', int(endpoint.port))
   redis.call('PERSIST', 'route:' .. endpoint.host)
   redis.call('PUBLISH', 'route.changed', endpoint.host)
 end
+redis.call('PUBLISH', 'route.changed', 'lease ' .. device) -- which names it has; domains of its own follow them
 if from_ingress then
   emit('lease.resumed', lease.epoch, lease.seq, { reason = 'recovered', endpoints = said.endpoints, listener = said.listener })
   redis.call('HSET', KEYS[1], 'seq', lease.seq + 1)
