@@ -88,6 +88,31 @@ describe('a name over its life', () => {
     await again.stop();
   });
 
+  it('is chosen by the operator at any time: a connected device has it at once, and keeps it when its lease has expired', async () => {
+    const agent = await start();
+    const former = hostOf(agent);
+    const said = await stack.culvert('device', 'host', 'alice', '80', 'shop');
+    expect(said).toMatchObject({ code: 0, stdout: expect.stringContaining('leads to the device now') });
+    const chosen = `shop.${stack.info.domain}`;
+    await until('the device is told', () =>
+      agent.events.some(({ event, url }) => event === 'endpoint' && String(url).includes(chosen)) ? true : undefined,
+    );
+    expect((await curl(stack.info.edge, chosen, '/')).stdout).toContain(`hello from ${chosen}`);
+    expect((await curl(stack.info.edge, former, '/', '-o', '/dev/null', '-w', '%{http_code}')).stdout).toBe('404');
+    const events = await stack.events('lease.expired.alice');
+    await agent.stop();
+    await events.next(GRACE_MS + 15_000);
+    await events.close();
+    const again = await start();
+    expect(again.ready.resumed).toBe(false);
+    expect(hostOf(again)).toBe(chosen);
+    await again.stop();
+    const { body } = await stack.admin('GET', '/v1/audit?action=device.host');
+    expect((body as { entries: unknown[] }).entries[0]).toMatchObject({
+      ...{ operator: 'root', object: 'alice', outcome: 'ok', detail: { port: 80, host: 'shop' } },
+    });
+  });
+
   it('answers an unknown name with a 404 page', async () => {
     const answer = await curl(stack.info.edge, `no-such-name.${stack.info.domain}`, '/', '-i');
     expect(answer.stdout).toMatch(/^HTTP\/1.1 404/);

@@ -71,7 +71,7 @@ const REGISTRY_STREAM = 'KV_CULVERT_REGISTRY';
 const SHARED_COMMANDS = {
   lease: ['acquire', 'release', 'get', 'list', 'reassert', 'revoke'],
   usage: ['report', 'get'],
-  device: ['auth', 'add', 'list', 'show', 'revoke', 'rotate'],
+  device: ['auth', 'add', 'list', 'show', 'revoke', 'rotate', 'host'],
   enrolment: ['use'],
   record: ['get', 'list', 'put', 'delete'],
   operator: ['check'],

@@ -190,6 +190,20 @@ export const COMMANDS = {
     reply: replyOf({}),
   },
   /**
+   * The endpoint of this port has this label under the operator's domain, or null: from now on a name for ever no more.
+   * `renamed`: its lease has the name already; otherwise the next one will.
+   */
+  'device.host': {
+    to: 'shared',
+    request: Type.Object({
+      device: DeviceName,
+      port: PortNumber,
+      label: Type.Union([Type.String({ maxLength: 63 }), Type.Null()]),
+      by: Text,
+    }),
+    reply: replyOf({ host: Type.Union([Text, Type.Null()]), renamed: Type.Boolean() }),
+  },
+  /**
    * A device's first start: it made its token itself, and shows an enrolment key. Asked again with the same token, it is
    * answered the same, and counts once.
    */

@@ -43,6 +43,7 @@ export const EVENT_DATA = {
   'lease.resumed': Type.Object({ ...base, endpoints, listener: Text }),
   'lease.grace': Type.Object({ ...base, due: Millis, listener: Text }),
   'lease.expired': Type.Object({ ...base, endpoints, listener: Text }),
+  /** Reason `renamed`: an endpoint has another host name, the listener is the same. */
   'lease.moved': Type.Object({ ...base, endpoints, listener: Text, previous_listener: Text }),
   'conn.opened': Type.Object({ ...conn }),
   'conn.closed': Type.Object({

@@ -95,6 +95,10 @@ export const RECORDS = {
    * a record the setting of the edge decides.
    */
   access: Type.Object({ private: Type.Boolean() }),
+  /** A label under the operator's domain that is an endpoint's for ever. Id: the label. */
+  host: Type.Object({ device: Name, port: PortNumber, created_at: Millis, created_by: Name }),
+  /** The same by device, as a device that connects asks for it. Id: its name. */
+  hosts: Type.Object({ hosts: Type.Array(Type.Object({ port: PortNumber, label: Name }), { maxItems: 32 }) }),
   /** A link that opens a private device. Id: `<device>.<digest of the link's token>`; always with an end. */
   grant: Type.Object({
     created_at: Millis,

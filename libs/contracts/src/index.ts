@@ -1,6 +1,7 @@
 export * from './durations.ts';
 export * from './errors.ts';
 export * from './events.ts';
+export * from './host-label.ts';
 export * from './lease.ts';
 export * from './limits.ts';
 export * from './operators.ts';

@@ -3,6 +3,7 @@ export * from './instances.ts';
 export * from './kept.ts';
 export { keys, ROUTE_CHANNEL } from './keys.ts';
 export * from './leases.ts';
+export * from './names.ts';
 export * from './outbox.ts';
 export * from './ports.ts';
 export { type DeviceRecord, hasRoute, type Pending, type Registered, type StoredLease } from './records.ts';

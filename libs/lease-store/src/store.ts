@@ -4,6 +4,7 @@ import { Devices } from './devices.ts';
 import { Instances } from './instances.ts';
 import { Kept } from './kept.ts';
 import { Leases } from './leases.ts';
+import { Names } from './names.ts';
 import { Outbox } from './outbox.ts';
 import { Ports } from './ports.ts';
 import { Recovery } from './recovery.ts';
@@ -16,6 +17,7 @@ export class LeaseStore {
   readonly leases: Leases;
   readonly devices: Devices;
   readonly kept: Kept;
+  readonly names: Names;
   readonly ports: Ports;
   readonly instances: Instances;
   readonly outbox: Outbox;
@@ -29,6 +31,7 @@ export class LeaseStore {
     this.leases = new Leases(redis, limits);
     this.devices = new Devices(redis);
     this.kept = new Kept(redis);
+    this.names = new Names(redis, this.leases);
     this.ports = new Ports(redis, limits);
     this.instances = new Instances(redis, limits);
     this.outbox = new Outbox(redis);

@@ -17,6 +17,7 @@ import type { PublicSide } from './device-view.ts';
 import { deviceRoutes } from './devices.ts';
 import { domainRoutes } from './domain-routes.ts';
 import { enrolmentKeyRoutes } from './enrolment-keys.ts';
+import { hostRoutes } from './host-routes.ts';
 import { liveFeed } from './live-feed.ts';
 import { serveOperatorChecks } from './operator-checks.ts';
 import { onError, sendProblem } from './problem.ts';
@@ -123,6 +124,7 @@ export async function buildServer({
   await app.register(webhookRoutes, { webhooks, dead, limits, privateAllowed });
   await app.register(deviceSettings, { bus, records });
   await app.register(enrolmentKeyRoutes, { records });
+  await app.register(hostRoutes, { bus, records });
   await app.register(usageRoutes, { bus, records });
   if (visitors !== undefined) await app.register(visitorRoutes, { visitors });
   await app.register(liveFeed, { bus, running, visitors });

@@ -12,6 +12,7 @@ import { tellPolicy } from './policy.ts';
 import { readdress } from './readdress.ts';
 import { reassert } from './reassert.ts';
 import { release } from './release.ts';
+import { setHost } from './reserved-hosts.ts';
 import { revokeDevice, revokeLease } from './revoke.ts';
 import { rotateDevice } from './rotate.ts';
 import { reportUsage } from './usage.ts';
@@ -67,6 +68,7 @@ export async function serveCommands(version: string, deps: ManagerDeps): Promise
       return reply;
     },
     'device.revoke': async ({ device }) => ({ ok: true, missing: await revokeDevice(device, deps) }),
+    'device.host': (request) => setHost(request, deps),
     'device.rotate': (request) => rotateDevice(request, deps),
   });
 }

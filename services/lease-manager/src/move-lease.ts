@@ -72,8 +72,11 @@ export async function moveLease(
   }
 }
 
-/** The device hears of its new endpoints while it is connected; if it is not, it hears of them when it is. */
-async function tellDevice({ device, epoch, ingress, listener, endpoints }: Lease, { bus, log }: ManagerDeps): Promise<void> {
+/** The device hears what its endpoints are now while it is connected; if it is not, it hears of them when it is. */
+export async function tellDevice(
+  { device, epoch, ingress, listener, endpoints }: Lease,
+  { bus, log }: ManagerDeps,
+): Promise<void> {
   for (let telling = 0; telling < TELLINGS; telling++) {
     const reply = await bus
       .requestOf(ingress, 'ingress.endpoints', { device, epoch, listener, endpoints })

@@ -4,6 +4,7 @@ import type { ConfirmResult, Registered, Tenure } from '@culvert/lease-store';
 import { bindOfTenure, recordOf } from './binding.ts';
 import type { ManagerDeps } from './deps.ts';
 import { createHostLabel } from './hosts.ts';
+import { reservedHosts } from './reserved-hosts.ts';
 
 /** A tenure that has begun. */
 export interface Begun {
@@ -35,9 +36,10 @@ export async function setUp(begun: Begun, deps: ManagerDeps): Promise<Outcome> {
   const { device, epoch, tenure, lease } = begun;
   let bound: string | undefined;
   try {
+    const reserved = await reservedHosts(device, deps); // read after the beginning: from then on nobody renames
     let places = await place(
       begun,
-      begun.ports.map((spec) => keep(spec, lease)),
+      begun.ports.map((spec) => keep(spec, lease, reserved.get(spec.port), deps)),
       lease?.listener ?? null,
       [],
       deps,
@@ -93,8 +95,11 @@ export async function setUp(begun: Begun, deps: ManagerDeps): Promise<Outcome> {
 /** An endpoint on its way: what it has of its public side so far. */
 type Draft = PortSpec & { host?: string; public_port?: number };
 
-const keep = (spec: PortSpec, lease: Lease | null): Draft =>
-  lease?.endpoints.find(({ port, scheme }) => port === spec.port && scheme === spec.scheme) ?? spec;
+/** What the lease has of it, under the label that was reserved for it if one was. */
+function keep(spec: PortSpec, lease: Lease | null, label: string | undefined, { domain }: ManagerDeps): Draft {
+  const kept: Draft = lease?.endpoints.find(({ port, scheme }) => port === spec.port && scheme === spec.scheme) ?? spec;
+  return label === undefined || spec.scheme === 'tcp' ? kept : { ...kept, host: `${label}.${domain}` };
+}
 
 const withHost = <T extends PortSpec>(spec: T, { domain }: ManagerDeps): T & { host: string } => ({
   ...spec,

@@ -25,6 +25,8 @@ export interface ListenerStub {
 export interface IngressStub {
   id: string;
   closed: { device: string; epoch: number; code: string }[];
+  /** The newest endpoints that a device was told of in the midst of its tenure. */
+  told: Map<string, CommandRequest<'ingress.endpoints'>>;
   /** `silent`: nothing is answered, as by a process that stands still. */
   holder: 'alive' | 'dead' | 'silent';
   /** Its process is gone: no key, nobody serves it. */
@@ -155,6 +157,7 @@ export class Stack {
     const stub: IngressStub = {
       id,
       closed: [],
+      told: new Map(),
       holder: 'alive',
       stop: async () => {
         await registration.stop();
@@ -166,6 +169,10 @@ export class Stack {
       'ingress.probe': async () => {
         await answerable();
         return { ok: true, alive: stub.holder === 'alive' };
+      },
+      'ingress.endpoints': (told) => {
+        stub.told.set(told.device, told);
+        return { ok: true };
       },
       'ingress.close': async ({ device, epoch, code }) => {
         await answerable();

@@ -6,9 +6,10 @@ import { admin, allPages, checkedName, collect, devicePath, type Flags, print, s
 import { addressOf, type Device, deviceOf, stateOf } from './device.ts';
 import { addDeviceSettings } from './device-settings-commands.ts';
 import { labelsText } from './enroll-key-commands.ts';
+import { hostCommand } from './host-command.ts';
 import { accessCommand } from './share-commands.ts';
 
-/** `culvert device add|list|show|revoke|rotate|label|policy`. */
+/** `culvert device add|list|show|revoke|rotate|label|policy|host`. */
 export function deviceCommands(): Command {
   const device = new Command('device').description('add, list, show, change and revoke devices (for operators)');
   const add = (usage: string, description: string): Command => subcommand(device, usage, description);
@@ -56,6 +57,7 @@ export function deviceCommands(): Command {
     },
   );
   addDeviceSettings(device);
+  hostCommand(device);
   return device.addCommand(accessCommand());
 }
 

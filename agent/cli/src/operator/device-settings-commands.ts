@@ -10,6 +10,7 @@ interface PolicyFlags extends Flags {
   newVisitors?: string;
   bytes?: string;
   ports?: string;
+  forward?: string;
   allow?: string[];
   clear?: boolean;
 }
@@ -51,6 +52,10 @@ export function addDeviceSettings(device: Command): void {
     .option('--new-visitors <n>', 'new visitors a second')
     .option('--bytes <n>', 'bytes a second, of all its visitors together')
     .option('--ports <list>', 'ports it may offer, such as tcp:22,http:*')
+    .option(
+      '--forward <list>',
+      'ports that operators may reach without a public one, such as 22,5432; the agent must allow them, too',
+    )
     .option('--allow <port=networks>', 'who may visit a tcp port, such as 22=10.0.0.0/8,2001:db8::/32; several', collect)
     .option('--clear', 'take all rules away first')
     .addHelpText('after', POLICY_HELP)
@@ -82,6 +87,10 @@ function changed(present: Record<string, unknown>, flags: PolicyFlags): Record<s
   number('visitors_per_second', flags.newVisitors, '--new-visitors');
   number('bytes_per_second', flags.bytes, '--bytes');
   if (flags.ports !== undefined) changes.push(['ports', flags.ports === 'none' ? undefined : flags.ports.split(',').map(portOf)]);
+  if (flags.forward !== undefined) {
+    const ports = flags.forward === 'none' ? undefined : flags.forward.split(',').map((port) => wholeNumber(port, '--forward'));
+    changes.push(['forward', ports]);
+  }
   for (const text of flags.allow ?? []) {
     const [port = '', networks = ''] = text.split('=', 2);
     const allow = (changes.find(([field]) => field === 'allow')?.[1] ?? present.allow ?? []) as { port: number }[];

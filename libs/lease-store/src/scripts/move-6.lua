@@ -12,6 +12,9 @@ if undeclared(lease) then return { 'changed' } end
 local pending, listener, endpoints = lease.pending, ARGV[4], cjson.decode(ARGV[5])
 if not pending or not pending.move or pending.epoch ~= tonumber(ARGV[2]) then return { 'stale' } end
 if not lease.state or lease.epoch ~= tonumber(ARGV[3]) then return { 'stale' } end
+for i, endpoint in ipairs(endpoints) do -- renamed since the mover read it
+  if lease.endpoints[i].host ~= endpoint.host then return { 'stale' } end
+end
 local held, wanted, spare = 'ports:' .. listener .. ':held', {}, {}
 for _, endpoint in ipairs(endpoints) do
   if redis.call('HGET', held, endpoint.public_port) ~= owner(pending.epoch) then
