@@ -67,8 +67,8 @@ const endsStream = (stream: string): string[] =>
 /** Operators' data: digests, keys, the secrets of webhooks. */
 const REGISTRY_STREAM = 'KV_CULVERT_REGISTRY';
 
-/** Commands of three tokens. */
-const SHARED_COMMANDS = {
+/** Commands of three tokens: those of the bus that any instance serves. */
+export const SHARED_COMMANDS = {
   lease: ['acquire', 'release', 'get', 'list', 'reassert', 'revoke'],
   usage: ['report', 'get'],
   device: ['auth', 'add', 'list', 'show', 'revoke', 'rotate', 'host'],
