@@ -18,7 +18,7 @@ static const char HELP[] =
     "  --name NAME          the name given to: culvert device add\n"
     "  --token-file FILE    file that holds the device token, read anew before every connection\n"
     "  --ca-file FILE       certificates (PEM) to trust besides those of the system (or CULVERT_CA_FILE)\n"
-    "  --pin BASE64         take only a server whose public key has this SHA-256\n"
+    "  --pin sha256/BASE64  the server's public key must have this SHA-256; up to 4: one of them\n"
     "  --proxy URL          HTTP proxy, http://[user:password@]host:port; \"\": none, whatever the environment says\n"
     "  --warm N             warm transfers to keep when the server grants them (default: 4; 0: none)\n"
     "  --max-transfers N    most visitors served at once (default: 256); memory for them is taken at start\n"
@@ -76,6 +76,18 @@ static void add_server(options *o, const char *text) {
   }
 }
 
+/* sha256/BASE64, as culvert agent takes it, or the base64 alone. */
+static void add_pin(options *o, const char *text) {
+  if (strncmp(text, "sha256/", 7) == 0) text += 7;
+  if (strlen(text) != 44) {
+    fault("--pin %.64s is not sha256/ and the base64 of a SHA-256; expected 44 characters behind it", text);
+  } else if (o->pin_count == PINS) {
+    fault("more than %d pins", PINS);
+  } else {
+    o->pins[o->pin_count++] = text;
+  }
+}
+
 static void add_mapping(options *o, const char *text) {
   size_t i;
   mapping *added = &o->mappings[o->mapping_count];
@@ -106,10 +118,10 @@ static int set(options *o, given *before, const char *name, const char *value, i
     if (!from_file || o->name == NULL) o->name = value;
   } else if (strcmp(name, "token-file") == 0) {
     if (!from_file || o->token_file == NULL) o->token_file = value;
-  } else if (strcmp(name, "ca-file") == 0) {
+  } else if (strcmp(name, "ca-file") == 0 || strcmp(name, "ca") == 0) {
     if (!from_file || o->ca_file == NULL) o->ca_file = value;
   } else if (strcmp(name, "pin") == 0) {
-    if (!from_file || o->pin == NULL) o->pin = value;
+    add_pin(o, value);
   } else if (strcmp(name, "proxy") == 0) {
     if (!from_file || o->proxy_text == NULL) o->proxy_text = value;
   } else if (strcmp(name, "warm") == 0) {
@@ -200,10 +212,9 @@ static void check(options *o) {
   }
   if (o->mapping_count == 0 && faults == 0) fault("no MAPPING; expected at least one, such as 80 or tcp:22=192.168.1.7:22");
   if (token_read(o, token, why, sizeof why) != 0) fault("%s", why);
-  if (o->pin != NULL && strlen(o->pin) != 44) fault("--pin is not the base64 of a SHA-256; expected 44 characters");
   for (i = 0; i < o->server_count; i++) {
     if (!o->servers[i].secure) continue;
-    if (tls_start(o->ca_file, o->pin, why, sizeof why) != 0) fault("%s", why);
+    if (tls_start(o->ca_file, o->pins, o->pin_count, why, sizeof why) != 0) fault("%s", why);
     return;
   }
   if (o->ca_file != NULL) {

@@ -8,6 +8,7 @@
 
 #define SERVERS 8
 #define MAPPINGS 32
+#define PINS 4
 
 typedef struct options {
   server_url servers[SERVERS];
@@ -17,7 +18,8 @@ typedef struct options {
   mapping mappings[MAPPINGS];
   size_t mapping_count;
   const char *ca_file;
-  const char *pin;
+  const char *pins[PINS];
+  size_t pin_count;
   const char *proxy_text;
   proxy_url proxy;
   int use_proxy[SERVERS];

@@ -11,10 +11,10 @@ typedef struct tls_session tls_session;
 /* Whether this program speaks TLS at all. */
 int tls_available(void);
 /*
- * Once, when a server wants it: the system's authorities, and those of `ca_file` unless NULL. `pin`, unless NULL, is the
- * base64 of the SHA-256 of the only public key that is taken then. 0, or -1 with what is wrong in `why`.
+ * Once, when a server wants it: the system's authorities, and those of `ca_file` unless NULL. With `pins`, which
+ * live as long as the program, the server's public key must have one of these SHA-256, in base64. 0, or -1 with what is wrong in `why`.
  */
-int tls_start(const char *ca_file, const char *pin, char *why, size_t size);
+int tls_start(const char *ca_file, const char *const *pins, size_t pin_count, char *why, size_t size);
 /* A session over a connected socket; NULL when there is no memory for it. Certificates are always verified for `host`. */
 tls_session *tls_open(os_socket socket, const char *host);
 /* 1: done, OS_AGAIN (*want_write says what for), OS_BROKEN with why. */

@@ -28,7 +28,8 @@ struct tls_session {
 
 static mbedtls_ssl_config config;
 static mbedtls_x509_crt authorities;
-static char pinned[48];
+static const char *const *pinned;
+static size_t pinned_count;
 /* The session of the last handshake, to be resumed: a transfer then costs one round trip less, and no certificates. */
 static mbedtls_ssl_session resumable;
 static char resumable_host[256];
@@ -132,7 +133,7 @@ static int on_verify(void *context, mbedtls_x509_crt *certificate, int depth, ui
   return 0;
 }
 
-int tls_start(const char *ca_file, const char *pin, char *why, size_t size) {
+int tls_start(const char *ca_file, const char *const *pins, size_t pin_count, char *why, size_t size) {
   int result;
   mbedtls_ssl_config_init(&config);
   mbedtls_x509_crt_init(&authorities);
@@ -149,7 +150,8 @@ int tls_start(const char *ca_file, const char *pin, char *why, size_t size) {
     snprintf(why, size, "the system has no certificates of authorities; give them by --ca-file");
     return -1;
   }
-  if (pin != NULL) snprintf(pinned, sizeof pinned, "%s", pin);
+  pinned = pins;
+  pinned_count = pin_count;
   result = mbedtls_ssl_config_defaults(&config, MBEDTLS_SSL_IS_CLIENT, MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT);
   if (result != 0) {
     snprintf(why, size, "TLS cannot be set up (%d)", result);
@@ -191,12 +193,13 @@ tls_session *tls_open(os_socket socket, const char *host) {
   return session;
 }
 
-/* The one public key that is taken, when one was named. Resumed sessions were checked when they began. */
+/* One of the public keys that are taken, when some were named. Resumed sessions were checked when they began. */
 static int pin_matches(const tls_session *session) {
   const mbedtls_x509_crt *peer = mbedtls_ssl_get_peer_cert(&session->ssl);
   unsigned char digest[32];
   char text[48];
-  if (pinned[0] == '\0') return 1;
+  size_t i;
+  if (pinned_count == 0) return 1;
   if (peer == NULL) return 0;
 #if MBEDTLS_VERSION_NUMBER >= 0x03000000
   mbedtls_sha256(peer->pk_raw.p, peer->pk_raw.len, digest, 0);
@@ -204,7 +207,10 @@ static int pin_matches(const tls_session *session) {
   mbedtls_sha256_ret(peer->pk_raw.p, peer->pk_raw.len, digest, 0);
 #endif
   cv_base64(digest, sizeof digest, text);
-  return strcmp(text, pinned) == 0;
+  for (i = 0; i < pinned_count; i++) {
+    if (strcmp(text, pinned[i]) == 0) return 1;
+  }
+  return 0;
 }
 
 int tls_handshake(tls_session *session, int *want_write, char *why, size_t size) {
@@ -214,7 +220,7 @@ int tls_handshake(tls_session *session, int *want_write, char *why, size_t size)
   *want_write = result == MBEDTLS_ERR_SSL_WANT_WRITE;
   if (result == MBEDTLS_ERR_SSL_WANT_READ || result == MBEDTLS_ERR_SSL_WANT_WRITE) return OS_AGAIN;
   if (result == 0 && !pin_matches(session)) {
-    snprintf(why, size, "the certificate has another public key than the pinned one");
+    snprintf(why, size, "the certificate has another public key than those pinned");
     return OS_BROKEN;
   }
   if (result == 0) {

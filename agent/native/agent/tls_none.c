@@ -7,9 +7,10 @@ int tls_available(void) {
   return 0;
 }
 
-int tls_start(const char *ca_file, const char *pin, char *why, size_t size) {
+int tls_start(const char *ca_file, const char *const *pins, size_t pin_count, char *why, size_t size) {
   (void)ca_file;
-  (void)pin;
+  (void)pins;
+  (void)pin_count;
   snprintf(why, size, "this culvert-agent was built without TLS");
   return -1;
 }

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, randomBytes, X509Certificate } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import net, { type AddressInfo, type Socket } from 'node:net';
@@ -234,6 +234,11 @@ describe('culvert-agent', () => {
     expect(await doubting.event('disconnected')).toMatchObject({ message: expect.stringContaining('cannot be trusted') });
     const pinned = start(server, ['80', '--ca-file', join(FIXTURES, 'cert.pem'), '--pin', `${'A'.repeat(43)}=`]);
     expect(await pinned.event('disconnected')).toMatchObject({ message: expect.stringContaining('another public key') });
+    const spki = createHash('sha256')
+      .update(new X509Certificate(cert).publicKey.export({ type: 'spki', format: 'der' }))
+      .digest('base64');
+    const pins = ['--pin', `sha256/${'A'.repeat(43)}=`, '--pin', `sha256/${spki}`];
+    await start(server, ['80', '--ca-file', join(FIXTURES, 'cert.pem'), ...pins]).event('ready');
   });
 
   it('goes through an HTTP proxy with credentials', async () => {
