@@ -23,7 +23,7 @@ export interface StackInfo {
   services: { name: string; id: string; pid: number; health: string }[];
   redis: { pid: number; address: string };
   natsServer: { pid: number; address: string };
-  nginx: { pid: number; address: string };
+  nginx: { pid: number; address: string; health: string };
 }
 
 export interface StackOptions {

@@ -26,7 +26,8 @@ export interface StackInfo {
   /** A redis:// URL with full rights. */
   redis: ProcessInfo;
   natsServer: ProcessInfo;
-  nginx: ProcessInfo;
+  /** `health` is the URL of its `/healthz`; `/metrics` is beside it. */
+  nginx: ProcessInfo & { health: string };
 }
 
 export const stackFilePath = (stateDir: string): string => join(stateDir, 'stack.json');

@@ -150,7 +150,7 @@ export class Stack {
       })),
       redis: { pid: redisChild.pid ?? 0, address: redis.urlOf('operator') },
       natsServer: { pid: natsChild.pid ?? 0, address: nats.urlOf('operator') },
-      nginx: { pid: nginxChild.pid ?? 0, address: edgeUrl },
+      nginx: { pid: nginxChild.pid ?? 0, address: edgeUrl, health: `http://127.0.0.1:${healthPort}/healthz` },
     });
     const info = this.#describe();
     this.#publish();

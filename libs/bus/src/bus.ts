@@ -25,6 +25,12 @@ export interface BusLog {
   error(fields: object, text?: string): void;
 }
 
+/** Told of every command that has ended: `ok`, or the code of the refusal. */
+export interface BusObserver {
+  asked(command: CommandName, outcome: string, ms: number): void;
+  served(command: CommandName, outcome: string, ms: number): void;
+}
+
 export interface BusOptions {
   /** nats://user:password@host:port, several separated by commas. */
   url: string;
@@ -35,6 +41,7 @@ export interface BusOptions {
   log: BusLog;
   /** Deadline of a command unless the caller gives one, in milliseconds. */
   commandMs: number;
+  observer?: BusObserver;
 }
 
 export interface RequestOptions {
@@ -167,6 +174,26 @@ export class Bus {
     payload: CommandRequest<N>,
     options: RequestOptions = {},
   ): Promise<CommandReply<N>> {
+    const startedAt = performance.now();
+    let outcome = 'internal';
+    try {
+      const reply = await this.#exchange(command, subject, payload, options);
+      outcome = outcomeOf(reply);
+      return reply;
+    } catch (error) {
+      if (error instanceof CulvertError) outcome = error.code;
+      throw error;
+    } finally {
+      this.#options.observer?.asked(command, outcome, performance.now() - startedAt);
+    }
+  }
+
+  async #exchange<N extends CommandName>(
+    command: N,
+    subject: string,
+    payload: CommandRequest<N>,
+    options: RequestOptions,
+  ): Promise<CommandReply<N>> {
     const checks = checksOf(command);
     const fault = faultOf(checks.request, payload);
     if (fault !== undefined) throw new CulvertError('internal', `${subject}: request ${fault}`);
@@ -233,6 +260,7 @@ export class Bus {
     let running = 0;
     const answer = async (message: Pick<Msg, 'json' | 'respond'>): Promise<void> => {
       let reply: unknown;
+      const startedAt = performance.now();
       running += 1;
       try {
         if (running > MAX_CONCURRENT)
@@ -252,6 +280,7 @@ export class Bus {
         running -= 1;
       }
       message.respond(JSON.stringify(reply));
+      this.#options.observer?.served(command, outcomeOf(reply), performance.now() - startedAt);
     };
     return (message) => void answer(message);
   }
@@ -262,6 +291,12 @@ export class Bus {
     if (this.connected) await Promise.race([this.nc.drain(), new Promise((done) => setTimeout(done, 2_000).unref())]);
     await this.nc.close();
   }
+}
+
+function outcomeOf(reply: unknown): string {
+  const { ok, code } = reply as { ok?: boolean; code?: unknown };
+  if (ok !== false) return 'ok';
+  return typeof code === 'string' && isErrorCode(code) ? code : 'internal';
 }
 
 function isSilence(error: unknown): boolean {

@@ -56,6 +56,12 @@ export class Outbox {
     await guarded(() => this.#redis.xtrim(keys.outbox, 'MINID', `${time}-${BigInt(count ?? 0) + 1n}`));
   }
 
+  /** When the oldest event that still waits was written, in milliseconds by the store's clock; undefined when none waits. */
+  async oldestAt(): Promise<number | undefined> {
+    const [first] = await guarded(() => this.#redis.xrange(keys.outbox, '-', '+', 'COUNT', 1));
+    return first === undefined ? undefined : Number(first[0].split('-')[0]);
+  }
+
   async length(): Promise<number> {
     return guarded(() => this.#redis.xlen(keys.outbox));
   }

@@ -1,5 +1,6 @@
 import type { Limits } from '@culvert/contracts';
 import type { Redis } from 'ioredis';
+import { countLeases, type LeaseCounts } from './census.ts';
 import { Devices } from './devices.ts';
 import { Instances } from './instances.ts';
 import { Kept } from './kept.ts';
@@ -38,6 +39,11 @@ export class LeaseStore {
     this.recovery = new Recovery(redis, limits);
     this.usage = new Usage(redis);
     this.succession = new Succession(redis);
+  }
+
+  /** Leases by state, for metrics. */
+  counts(): Promise<LeaseCounts> {
+    return countLeases(this.#redis);
   }
 
   /** The random name of this store's life; it begins the id of every event. @throws CulvertError `recovering` */

@@ -9,6 +9,8 @@ export interface Health {
   readonly registry: Registry;
   readonly url: string;
   addCheck(name: string, check: ReadyCheck): void;
+  /** What is wrong now, by the name of its check; empty when ready. */
+  faults(): Record<string, string>;
   close(): Promise<void>;
 }
 
@@ -18,6 +20,15 @@ export async function serveHealth(host: string, port: number, instance: string):
   registry.setDefaultLabels({ instance });
   collectDefaultMetrics({ register: registry });
   const checks = new Map<string, ReadyCheck>();
+
+  const faultsNow = (): Record<string, string> => {
+    const faults: Record<string, string> = {};
+    for (const [name, check] of checks) {
+      const fault = check();
+      if (fault !== undefined) faults[name] = fault;
+    }
+    return faults;
+  };
 
   const server: Server = createServer(
     // Node looks at deadlines every 30 s unless told otherwise: strangers would hold their places as long.
@@ -29,11 +40,7 @@ export async function serveHealth(host: string, port: number, instance: string):
       };
       if (request.url === '/healthz') return send(200, 'application/json', JSON.stringify({ status: 'ok', instance }));
       if (request.url === '/readyz') {
-        const faults: Record<string, string> = {};
-        for (const [name, check] of checks) {
-          const fault = check();
-          if (fault !== undefined) faults[name] = fault;
-        }
+        const faults = faultsNow();
         const ready = Object.keys(faults).length === 0;
         return send(
           ready ? 200 : 503,
@@ -58,6 +65,7 @@ export async function serveHealth(host: string, port: number, instance: string):
     registry,
     url: `http://${host.includes(':') ? `[${host}]` : host}:${bound}/healthz`,
     addCheck: (name, check) => void checks.set(name, check),
+    faults: faultsNow,
     close: async () => {
       server.closeAllConnections();
       await new Promise((done) => server.close(done));

@@ -12,3 +12,4 @@ export * from './redis.ts';
 export * from './service.ts';
 export * from './tokens.ts';
 export * from './usage-report.ts';
+export * from './vitals.ts';

@@ -6,6 +6,7 @@ import { type Health, serveHealth } from './health.ts';
 import { createLogger, type Logger } from './log.ts';
 import { faultsInProduction } from './production.ts';
 import { connectRedis } from './redis.ts';
+import { observeCommands, watchVitals } from './vitals.ts';
 
 /** Settings that every service has. */
 const COMMON = {
@@ -114,9 +115,13 @@ export async function runService<S extends Record<string, Setting<unknown>>>(def
     const redis = await connectRedis(common.CULVERT_REDIS_URL, id, log);
     onStop('redis', () => redis.disconnect());
     health.addCheck('redis', () => (redis.status === 'ready' ? undefined : `Redis is ${redis.status}`));
-    const bus = await Bus.connect({ url: common.CULVERT_NATS_URL, name: id, service: name, log, commandMs: limits.COMMAND_MS });
+    const bus = await Bus.connect({
+      ...{ url: common.CULVERT_NATS_URL, name: id, service: name, log, commandMs: limits.COMMAND_MS },
+      observer: observeCommands(health.registry),
+    });
     onStop('bus', () => bus.close());
     health.addCheck('nats', () => (bus.connected ? undefined : 'NATS is not connected'));
+    watchVitals(health, redis, bus);
     await definition.start({ id, config: values, limits, log, redis, bus, health, onStop, stop: (why) => stop(why) });
     log.info({ event: 'service.ready', health: health.url });
     process.send?.({ ready: true, id, health: health.url });

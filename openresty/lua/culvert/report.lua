@@ -2,6 +2,7 @@
 -- listens. At most once, bounded: a worker keeps `reports` requests between two batches, what comes beyond is counted only.
 
 local json = require('culvert.json')
+local metrics = require('culvert.metrics')
 local redis = require('culvert.redis')
 local settings = require('culvert.settings')
 
@@ -19,6 +20,7 @@ function M.add()
   if not device or device == '' then return end
   if #waiting >= settings.reports then
     dropped = dropped + 1
+    metrics.dropped(1)
     return
   end
   waiting[#waiting + 1] = { device, json.object({
@@ -64,7 +66,10 @@ local function flush()
   local batch, lost = waiting, dropped
   waiting, dropped = {}, 0
   local ok = redis.run(function(red) return push(red, batch, lost) end)
-  if not ok then dropped = dropped + lost + #batch end
+  if not ok then
+    dropped = dropped + lost + #batch
+    metrics.dropped(#batch)
+  end
 end
 
 function M.start()

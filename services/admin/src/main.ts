@@ -49,6 +49,7 @@ await runService({
       log,
       id,
       limits,
+      registry: health.registry,
       token: config.CULVERT_ADMIN_TOKEN,
       webhooksPrivate: config.CULVERT_WEBHOOK_PRIVATE,
       access: config.CULVERT_ACCESS === 'private' ? 'private' : 'public',

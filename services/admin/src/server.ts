@@ -5,6 +5,7 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
+import type { Registry } from 'prom-client';
 import { auditRoutes } from './access/audit.ts';
 import { guardRoutes } from './access/guard.ts';
 import { loginRoutes } from './access/login.ts';
@@ -12,6 +13,7 @@ import { operatorRoutes } from './access/operators.ts';
 import { Rights } from './access/rights.ts';
 import { RunningUses } from './access/running.ts';
 import { accessRoutes } from './access-routes.ts';
+import { measureApi } from './api-metrics.ts';
 import { deviceSettings } from './device-settings.ts';
 import type { PublicSide } from './device-view.ts';
 import { deviceRoutes } from './devices.ts';
@@ -48,6 +50,8 @@ export interface AdminOptions {
   domain?: string;
   /** Told of every route and the role that it wants. */
   onRoute?: (route: { method: string; url: string; role: string | undefined }) => void;
+  /** Where the API is measured; nowhere without it. */
+  registry?: Registry;
   /** Served by TLS with this; plainly without. */
   tls?: { cert: Buffer; key: Buffer };
 }
@@ -67,6 +71,7 @@ export async function buildServer({
   limits,
   onRoute,
   tls,
+  registry,
   webhooksPrivate,
   visitors,
   access = 'public',
@@ -87,6 +92,7 @@ export async function buildServer({
   }).withTypeProvider<TypeBoxTypeProvider>();
   app.server.maxConnections = 1_024;
 
+  if (registry !== undefined) measureApi(app as unknown as FastifyInstance, registry);
   app.setErrorHandler(onError);
   app.setNotFoundHandler((request, reply) => sendProblem(reply, 'not_found', `there is no ${request.method} ${request.url}`));
   const records = new Records(bus);

@@ -31,7 +31,12 @@ await runService({
     const store = new LeaseStore(redis, limits);
     const tellers = new Tellers(store, bus, log);
     onStop('tellers', () => tellers.stop());
-    const metrics = createMetrics(health.registry, { outbox: () => store.outbox.length(), telling: () => tellers.size });
+    const metrics = createMetrics(health.registry, {
+      outbox: () => store.outbox.length(),
+      outboxOldestAt: () => store.outbox.oldestAt(),
+      leases: () => store.counts(),
+      telling: () => tellers.size,
+    });
     const bucket = new KeptBucket(bus.nc);
     const kept = new KeptRegistry(bucket, store);
     const fallback = config.CULVERT_ACCESS === 'private' ? 'private' : 'public';

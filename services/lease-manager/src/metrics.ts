@@ -15,7 +15,12 @@ export interface ManagerMetrics {
 
 export function createMetrics(
   registry: Registry,
-  gauges: { outbox: () => Promise<number>; telling: () => number },
+  gauges: {
+    outbox: () => Promise<number>;
+    outboxOldestAt: () => Promise<number | undefined>;
+    leases: () => Promise<{ held: number; away: number }>;
+    telling: () => number;
+  },
 ): ManagerMetrics {
   const registers = [registry];
   new Gauge({
@@ -24,6 +29,26 @@ export function createMetrics(
     registers,
     async collect() {
       this.set(await gauges.outbox().catch(() => Number.NaN));
+    },
+  });
+  new Gauge({
+    name: 'culvert_outbox_oldest_seconds',
+    help: 'Age of the oldest event that waits for its relay; 0 when none waits',
+    registers,
+    async collect() {
+      const at = await gauges.outboxOldestAt().catch(() => Number.NaN);
+      this.set(at === undefined ? 0 : Math.max(0, Date.now() - at) / 1000);
+    },
+  });
+  new Gauge({
+    name: 'culvert_leases',
+    help: 'Leases in the store by state: held, or away (reconnecting or in grace); every lease-manager says the same',
+    labelNames: ['state'],
+    registers,
+    async collect() {
+      const counts = await gauges.leases().catch(() => ({ held: Number.NaN, away: Number.NaN }));
+      this.set({ state: 'held' }, counts.held);
+      this.set({ state: 'away' }, counts.away);
     },
   });
   new Gauge({

@@ -2,6 +2,7 @@ import { LeaseStore } from '@culvert/lease-store';
 import { InstanceRegistration, listInstances, runService } from '@culvert/service-kit';
 import { allocate } from './allocate.ts';
 import { ExpiredLeases } from './expired.ts';
+import { createMetrics } from './metrics.ts';
 import { Ranges } from './ranges.ts';
 
 const SERVICE = 'port-allocator';
@@ -10,9 +11,11 @@ const VERSION = '0.1.0';
 await runService({
   name: SERVICE,
   settings: {},
-  async start({ id, limits, log, redis, bus, onStop }) {
+  async start({ id, limits, log, redis, bus, health, onStop }) {
     const store = new LeaseStore(redis, limits);
     const listeners = () => listInstances(redis, 'tcp-listener');
+
+    createMetrics(health.registry, { listeners, free: (listener) => store.ports.free(listener) });
 
     const ranges = new Ranges({ store, limits, log, listeners });
     await ranges.start();

@@ -61,6 +61,11 @@ export class ConnEvents {
     this.#gathering ??= setTimeout(() => void this.flush(), GATHER_MS);
   }
 
+  /** How many wait to be sent. */
+  get waiting(): number {
+    return this.#ring.length - this.#oldest;
+  }
+
   /** Sends what waits; to be called when NATS is back too. Never rejects. */
   flush(): Promise<void> {
     clearTimeout(this.#gathering);

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { CulvertError, HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS } from '@culvert/contracts';
-import { InstanceRegistration, Reassertion, runService, setting, UsageReport } from '@culvert/service-kit';
+import { InstanceRegistration, Reassertion, runService, setting, UsageReport, watchFill } from '@culvert/service-kit';
 import { assertedOf } from './asserted.ts';
 import { Canaries } from './canaries.ts';
 import { followExpiries, serveCommands } from './commands.ts';
@@ -69,6 +69,14 @@ await runService({
       handshakes: () => transfers.pending,
       transfers: () => transfers.transfers,
       warm: () => budget.waiting,
+      buffered: () => transfers.buffered,
+      connEvents: () => events.waiting,
+    });
+    watchFill(health.registry, {
+      conn_events: () => events.waiting / limits.EVENT_RING,
+      handshakes: () => transfers.pending / limits.HANDSHAKES_PENDING,
+      warm_transfers: () => budget.waiting / Math.max(1, limits.WARM_PER_LISTENER),
+      public_ports: () => ports.size / (config.CULVERT_TCP_PORTS[1] - config.CULVERT_TCP_PORTS[0] + 1),
     });
     const visits: OperatorVisits = new OperatorVisits(limits, tenures, (socket, endpoint, device, front) => {
       if (registration.fence !== undefined) throw new CulvertError('unavailable', 'this listener looks what it still holds');

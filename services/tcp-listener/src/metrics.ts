@@ -4,6 +4,9 @@ export interface ListenerMetrics {
   visitors: Counter<'outcome'>;
   bytes: Counter<'direction'>;
   dialSeconds: Histogram;
+  visitorSeconds: Histogram;
+  /** Stage: line, warm, dial or splice. */
+  stageSeconds: Histogram<'stage'>;
   handshakes: Counter<'outcome'>;
   warmOffers: Counter<'outcome'>;
   canaries: Counter<'outcome'>;
@@ -19,8 +22,12 @@ export interface ListenerGauges {
   accessTickets(): number;
   handshakes(): number;
   transfers(): number;
+  buffered(): number;
+  connEvents(): number;
   warm(): number;
 }
+
+const LONG_BUCKETS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800];
 
 export function createMetrics(registry: Registry, gauges: ListenerGauges): ListenerMetrics {
   const registers = [registry];
@@ -37,6 +44,8 @@ export function createMetrics(registry: Registry, gauges: ListenerGauges): Liste
   gauge('culvert_visitors_open', 'Visitors that are served, waiting ones included', gauges.visitors);
   gauge('culvert_visitors_waiting', 'Visitors without a transfer yet', gauges.waiting);
   gauge('culvert_transfers_open', 'Transfer connections, closing ones included', gauges.transfers);
+  gauge('culvert_transfer_buffered_bytes', 'Bytes that wait for a slow peer of a transfer, both directions', gauges.buffered);
+  gauge('culvert_conn_events_waiting', 'conn.* events that wait for NATS', gauges.connEvents);
   gauge('culvert_warm_transfers_waiting', 'Warm transfers that wait for a visitor', gauges.warm);
   gauge('culvert_public_ports_open', 'Public ports that are bound', gauges.ports);
   gauge('culvert_dials_pending', 'Ids of dials that a transfer may still use', gauges.tickets);
@@ -59,6 +68,19 @@ export function createMetrics(registry: Registry, gauges: ListenerGauges): Liste
       name: 'culvert_dial_seconds',
       help: 'From accepting a visitor to its transfer',
       buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+      registers,
+    }),
+    visitorSeconds: new Histogram({
+      name: 'culvert_visitor_seconds',
+      help: 'From accepting a visitor to its end',
+      buckets: LONG_BUCKETS,
+      registers,
+    }),
+    stageSeconds: new Histogram({
+      name: 'culvert_visitor_stage_seconds',
+      help: 'Stages of visitors: line (waiting for a turn), warm (offered to warm transfers), dial (asking the device), splice',
+      labelNames: ['stage'],
+      buckets: LONG_BUCKETS,
       registers,
     }),
     handshakes: new Counter({

@@ -26,6 +26,8 @@ export interface TransferServerDeps {
 export interface TransferServer extends HandshakeServer {
   /** Transfer connections, closing ones included. */
   readonly transfers: number;
+  /** Bytes that wait for slow peers of them. */
+  readonly buffered: number;
 }
 
 /** The internal HTTP server where devices open the transfers that they were dialled for, and warm ones, and operators come in. */
@@ -58,6 +60,11 @@ export async function serveTransfers(deps: TransferServerDeps): Promise<Transfer
     },
     get transfers() {
       return transfers.size;
+    },
+    get buffered() {
+      let bytes = 0;
+      for (const { unflushed } of transfers) bytes += unflushed;
+      return bytes;
     },
     close: async () => {
       for (const transfer of transfers) transfer.cut('wind_down');

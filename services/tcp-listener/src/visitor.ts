@@ -7,6 +7,7 @@ import type { ConnEvents } from './conn-events.ts';
 import type { Device, Visitor } from './device.ts';
 import { answerHttp } from './http-answer.ts';
 import type { ListenerMetrics } from './metrics.ts';
+import { Stages } from './stages.ts';
 import type { Tenures } from './tenures.ts';
 import { type DialDeps, requestTransfer } from './transfer-request.ts';
 import { watchWaiting } from './waiting-socket.ts';
@@ -83,8 +84,10 @@ export async function serveVisitor(
   let waitedMs: number | undefined;
   let opened: NodeJS.Timeout | undefined;
   let giveSlot = (): void => {};
+  const stages = new Stages(metrics);
   const onJoined = (): void => {
     visitor.waiting = false;
+    stages.enter('splice');
     waitedMs = Math.round(performance.now() - startedAt);
     metrics.dialSeconds.observe(waitedMs / 1000);
     opened = setTimeout(() => deps.events.publish('conn.opened', device.name, about()), OPENED_AFTER_MS);
@@ -104,15 +107,18 @@ export async function serveVisitor(
     admit(device, endpoint, socket, limits);
     device.visitors.add(visitor);
     device.visitedAt = startedAt;
+    stages.enter('line');
     giveSlot = await device.slots.take(life.signal, limits.DIAL_MS);
     await device.warm.soon(limits.WARM_WAIT_MS);
     life.signal.throwIfAborted();
     const wanted = { device, port: endpoint.port, visitor: from };
     const offeredAt = performance.now();
     endWatch();
+    stages.enter('warm');
     const served = await visitWarm(untaken, { ...wanted, signal: life.signal, onAccepted: onJoined, onRunning }, metrics);
     if (served === undefined) {
       endWatch = watch();
+      stages.enter('dial');
       const until = untaken.socket === socket ? undefined : offeredAt + limits.DIAL_MS; // it has waited for a warm one before
       const transfer = await requestTransfer({ ...wanted, until }, life.signal, deps.dialling);
       endWatch();
@@ -128,6 +134,7 @@ export async function serveVisitor(
     result.outcome = outcomeOfError(error);
     if (result.outcome === 'internal') log.error({ event: 'visitor.bug', device: device.name, err: error });
   }
+  stages.end();
   front?.over(result.outcome);
   endWatch();
   clearTimeout(opened);
@@ -137,6 +144,7 @@ export async function serveVisitor(
   deps.usage.add(device.name, countUpTo({ toDevice, toVisitor }));
   const durationMs = Math.round(performance.now() - startedAt);
   metrics.visitors.inc({ outcome });
+  metrics.visitorSeconds.observe(durationMs / 1000);
   metrics.bytes.inc({ direction: 'to_device' }, toDevice);
   metrics.bytes.inc({ direction: 'to_visitor' }, toVisitor);
   if (waitedMs === undefined) {

@@ -21,6 +21,7 @@ export async function serveCommands(
   };
   await bus.serveInstance(id, {
     'ingress.dial': async (dial) => {
+      const startedAt = performance.now();
       try {
         if (fenced()) throw new CulvertError('unavailable', 'this instance is finding out what it holds');
         (await holderOf(dial, OVERTAKEN_MS)).dial(dial);
@@ -29,6 +30,7 @@ export async function serveCommands(
         throw error;
       }
       metrics.dials.inc({ outcome: 'ok' });
+      metrics.dialSeconds.observe((performance.now() - startedAt) / 1000);
       return { ok: true };
     },
     'ingress.probe': async ({ device, epoch }) => {

@@ -50,6 +50,7 @@ export async function serveHandshake(handshake: Handshake, deps: HandshakeDeps):
   const { request } = handshake;
   const remote = remoteOf(handshake, deps.edges);
   const asked = parseControlHandshake(request.method ?? '', request.url ?? '', request.headers, limits);
+  const startedAt = performance.now();
   let settled = (): void => {};
   let giveTurn = (): void => {};
   let digest: string | undefined;
@@ -81,6 +82,7 @@ export async function serveHandshake(handshake: Handshake, deps: HandshakeDeps):
     metrics.handshakes.inc({ outcome: handshake.gone.aborted ? 'gone' : refusal.code });
     handshake.refuse(refusal);
   } finally {
+    metrics.handshakeSeconds.observe((performance.now() - startedAt) / 1000);
     settled();
     giveTurn();
   }

@@ -8,6 +8,7 @@ import {
   serveHandshakes,
   setting,
   UsageReport,
+  watchFill,
 } from '@culvert/service-kit';
 import { INLINE_MESSAGE_MAX, renderRefusal } from '@culvert/wire';
 import { WebSocketServer } from 'ws';
@@ -86,6 +87,16 @@ await runService({
       acquires: () => turns.taken,
       waiting: () => turns.waiting,
       inline: () => budget.open,
+      buffered: () => {
+        let bytes = 0;
+        for (const { clients } of [webSockets, inlineWebSockets])
+          for (const { bufferedAmount } of clients) bytes += bufferedAmount;
+        return bytes;
+      },
+    });
+    watchFill(health.registry, {
+      handshakes: () => server.pending / limits.HANDSHAKES_PENDING,
+      acquires: () => turns.taken / limits.ACQUIRES_AT_ONCE,
     });
     const inline: InlineDeps = { limits, log, metrics, listeners: new ListenerAddresses(redis), budget };
     const scheme = config.CULVERT_PUBLIC_SCHEME === 'https' ? 'https' : 'http';

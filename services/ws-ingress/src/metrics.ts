@@ -1,8 +1,11 @@
 import type { Registry } from 'prom-client';
-import { Counter, Gauge } from 'prom-client';
+import { Counter, Gauge, Histogram } from 'prom-client';
 
 export interface IngressMetrics {
   handshakes: Counter<'outcome'>;
+  handshakeSeconds: Histogram;
+  /** From `cmd.ingress.<id>.dial` to the message at the device's socket. */
+  dialSeconds: Histogram;
   enrolments: Counter<'outcome'>;
   dials: Counter<'outcome'>;
   heartbeatLosses: Counter;
@@ -18,6 +21,7 @@ export interface IngressGauges {
   acquires(): number;
   waiting(): number;
   inline(): number;
+  buffered(): number;
 }
 
 export function createMetrics(registry: Registry, gauges: IngressGauges): IngressMetrics {
@@ -38,6 +42,7 @@ export function createMetrics(registry: Registry, gauges: IngressGauges): Ingres
   gauge('culvert_releases_waiting', 'Ended tenures that the lease-manager has not heard of yet', gauges.releases);
   gauge('culvert_acquires_running', 'Leases being acquired', gauges.acquires);
   gauge('culvert_acquires_waiting', 'Handshakes that wait for their turn to acquire', gauges.waiting);
+  gauge('culvert_control_buffered_bytes', 'Bytes that wait for devices to read them', gauges.buffered);
   gauge('culvert_inline_transfers', 'Inline transfers open', gauges.inline);
   return {
     inline: new Counter({
@@ -50,6 +55,18 @@ export function createMetrics(registry: Registry, gauges: IngressGauges): Ingres
       name: 'culvert_control_handshakes_total',
       help: 'Handshakes of control connections; outcome is ok, gone, or the code of the refusal',
       labelNames: ['outcome'],
+      registers,
+    }),
+    handshakeSeconds: new Histogram({
+      name: 'culvert_control_handshake_seconds',
+      help: 'From the head of a handshake to its 101 or its refusal',
+      buckets: [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+      registers,
+    }),
+    dialSeconds: new Histogram({
+      name: 'culvert_dial_handover_seconds',
+      help: 'From a dial command to its message at the socket of the device, waiting for a device that is just arriving included',
+      buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 5],
       registers,
     }),
     enrolments: new Counter({
