@@ -26,7 +26,7 @@ const files = first === undefined || unit ? rest : [first, ...rest];
 
 await installSystemPackages(['redis-server', 'nats-server', 'nginx']);
 try {
-  await installSystemPackages(['chromium', 'clients', 'native']);
+  await installSystemPackages(['chromium', 'clients', 'native', 'observability']);
 } catch (error) {
   console.log(`The tests that need these will fail. ${(error as Error).message}`);
 }

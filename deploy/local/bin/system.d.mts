@@ -9,7 +9,8 @@ export type SystemProgram =
   | 'networks'
   | 'native'
   | 'cross'
-  | 'firmware';
+  | 'firmware'
+  | 'observability';
 export function findProgram(name: string): string | undefined;
 export function missingPackages(programs: readonly SystemProgram[]): string[];
 /** @throws Error that names the Debian packages when they are missing and cannot be installed. */

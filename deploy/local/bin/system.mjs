@@ -100,6 +100,8 @@ const NEEDS = {
     { package: 'xz-utils', there: () => findProgram('xz') !== undefined },
     { package: 'qemu-system-arm', there: () => findProgram('qemu-system-arm') !== undefined },
   ],
+  // Checks alert rules and PromQL.
+  observability: [{ package: 'prometheus', there: () => findProgram('promtool') !== undefined }],
   // What tests of bad networks build them with; they need root besides.
   networks: [
     { package: 'iproute2', there: () => findProgram('ip') !== undefined && findProgram('ss') !== undefined },
