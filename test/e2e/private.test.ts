@@ -1,5 +1,8 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type ClientOptions, WebSocket } from 'ws';
 import { type RunningAgent, type Stack, startStack } from '../harness/system.ts';
 import { startWebTarget, type Target } from '../harness/targets.ts';
 import { curl, type Output, until } from './support.ts';
@@ -8,15 +11,25 @@ let stack: Stack;
 let web: Target;
 let agent: RunningAgent;
 let host: string;
+/** That of another device, whose page is public. */
+let other: string;
+let bystander: RunningAgent;
 
 beforeAll(async () => {
   stack = await startStack({ tls: true });
   web = await startWebTarget();
   agent = await stack.runAgent({ name: 'cam', token: await stack.addDevice('cam'), mappings: [`80=127.0.0.1:${web.port}`] });
   host = new URL(agent.endpoint(80).url as string).hostname;
+  bystander = await stack.runAgent({
+    name: 'door',
+    token: await stack.addDevice('door'),
+    mappings: [`80=127.0.0.1:${web.port}`],
+  });
+  other = new URL(bystander.endpoint(80).url as string).hostname;
 });
 afterAll(async () => {
   await agent?.stop();
+  await bystander?.stop();
   await stack?.stop();
   await web?.close();
 });
@@ -37,6 +50,43 @@ async function enter(url: string): Promise<string> {
   )?.[1];
   if (cookie === undefined) throw new Error(stdout);
   return cookie;
+}
+
+interface Watched {
+  ended(): boolean;
+  end(): void;
+}
+
+/** An open WebSocket that has echoed, at the page of cam or of another host. */
+async function watchSocket(cookie: string, at = host): Promise<Watched> {
+  const { port } = new URL(stack.info.edge);
+  const lookup = (_name: string, _options: unknown, done: (error: null, addresses: object[]) => void): void =>
+    done(null, [{ address: '127.0.0.1', family: 4 }]);
+  const options = { ca: stack.ca as string, headers: cookie === '' ? {} : { cookie }, lookup } as ClientOptions;
+  const socket = new WebSocket(`wss://${at}:${port}/ws`, options);
+  let isOver = false;
+  socket
+    .on('error', () => {})
+    .on('close', () => {
+      isOver = true;
+    });
+  const echoed = new Promise<void>((resolve, reject) => {
+    socket.once('message', () => resolve()).once('close', () => reject(new Error('no WebSocket came about')));
+  });
+  socket.once('open', () => socket.send('x'));
+  await echoed;
+  return { ended: () => isOver, end: () => socket.terminate() };
+}
+
+/** An event stream that has brought something. */
+async function watchStream(cookie: string): Promise<Watched> {
+  const { port } = new URL(stack.info.edge);
+  const args = ['-sSN', '--resolve', `${host}:${port}:127.0.0.1`, '--cacert', stack.info.ca as string, '-H', `Cookie: ${cookie}`];
+  const child = spawn('curl', [...args, '-H', 'Accept: text/event-stream', `https://${host}:${port}/sse`]);
+  const [first] = await once(child.stdout, 'data');
+  expect(String(first)).toContain('data: ');
+  child.stdout.resume();
+  return { ended: () => child.exitCode !== null, end: () => void child.kill() };
 }
 
 async function share(...args: string[]): Promise<{ url: string; id: string }> {
@@ -64,6 +114,28 @@ describe('a device whose pages are private', () => {
     await until('it is withdrawn', async () => ((await status('/', '-H', `Cookie: ${cookie}`)) === 403 ? true : undefined));
     const { pathname, search } = new URL(url);
     expect(await status(pathname + search)).toBe(403);
+  });
+
+  it('cuts the WebSockets and event streams of those who lost the right to see them, and not those of others', async () => {
+    const { url, id } = await share('--for', '10m');
+    const cookie = await enter(url);
+    const [socket, stream] = [await watchSocket(cookie), await watchStream(cookie)];
+    const elsewhere = await watchSocket('', other);
+    await stack.culvert('share', 'cam', '--withdraw', id.slice(0, 12));
+    await until('both are cut', () => (socket.ended() && stream.ended() ? true : undefined));
+
+    await stack.admin('PUT', '/v1/devices/cam/access', { access: 'public' });
+    const before = await until('it is open', () => watchSocket('').catch(() => undefined));
+    await stack.admin('PUT', '/v1/devices/cam/access?port=80', { access: 'private' });
+    await until('it is cut', () => (before.ended() ? true : undefined));
+    await stack.admin('PUT', '/v1/devices/cam/access', { access: 'private' });
+    await stack.admin('PUT', '/v1/devices/cam/access?port=80', { access: 'default' });
+
+    const short = (await stack.admin('POST', '/v1/devices/cam/grants', { for_ms: 4_000 })).body as { url: string };
+    const brief = await watchSocket(await enter(short.url));
+    await until('the grant has run out', () => (brief.ended() ? true : undefined), 25_000);
+    expect(elsewhere.ended()).toBe(false);
+    elsewhere.end();
   });
 
   it('opens for an operator from the dashboard, by a link that is good once', async () => {
