@@ -8,6 +8,7 @@ import { deviceCommands } from './operator/device-commands.ts';
 import { domainCommands } from './operator/domain-commands.ts';
 import { enrollKeyCommands } from './operator/enroll-key-commands.ts';
 import { operatorCommands } from './operator/operator-commands.ts';
+import { reachCommands } from './operator/reach-commands.ts';
 import { shareCommand } from './operator/share-commands.ts';
 import { watchCommands } from './operator/watch-commands.ts';
 import { webhookCommands } from './operator/webhook-commands.ts';
@@ -38,7 +39,7 @@ const program = new Command('culvert')
   .addCommand(forwardCommand())
   .addCommand(socksCommand());
 
-for (const command of watchCommands()) program.addCommand(command);
+for (const command of [...reachCommands(), ...watchCommands()]) program.addCommand(command);
 
 for (const command of everyCommand(program)) command.exitOverride().showHelpAfterError('(add --help for the usage)');
 

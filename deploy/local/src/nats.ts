@@ -145,6 +145,8 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
         'cmd.lease.list',
         'cmd.lease.revoke',
         'cmd.listener.*.admit',
+        'cmd.listener.*.trace',
+        'cmd.ingress.*.probe',
         ...STREAMS,
       ],
       deny: [...endsStream(AUDIT_STREAM), `$JS.API.STREAM.UPDATE.${AUDIT_STREAM}`, ...wholeStream(REGISTRY_STREAM)],

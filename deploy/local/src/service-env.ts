@@ -60,6 +60,7 @@ export function serviceEnv(
       ...passed(['CULVERT_WEBHOOK_PRIVATE']),
       CULVERT_ADMIN_TOKEN: addresses.adminToken,
       CULVERT_ACCESS: settings.access,
+      CULVERT_EDGE_URL: `http${tls === undefined ? '' : 's'}://127.0.0.1:${tls?.edge.port ?? settings.port}`,
       CULVERT_LISTEN_HOST: '127.0.0.1',
       CULVERT_LISTEN_PORT: String(addresses.adminPort),
       CULVERT_PUBLIC_HOST: settings.domain,

@@ -320,6 +320,23 @@ export const COMMANDS = {
     }),
     reply: replyOf({ ticket: Id, expires_ms: Millis }),
   },
+  /**
+   * Can the device be reached from here? Says what is bound of it; with `ports` it asks for a transfer of each of these, and for
+   * one without a target, all at once, each until `within_ms`. No visitor is counted and no event is written.
+   */
+  'listener.trace': {
+    to: 'instance',
+    request: Type.Object({ ...Tenure, ports: Type.Array(PortNumber, { maxItems: 32 }), within_ms: Millis }),
+    reply: replyOf({
+      /** What this listener believes; null: it has no tenure of the device. */
+      tenure: Type.Union([Type.Object({ epoch: Epoch, state: StateName }), Type.Null()]),
+      /** By the device's own number: is its public port open? */
+      open: Type.Array(Type.Object({ port: PortNumber, open: Type.Boolean() })),
+      /** `ok`, or a code of contracts ERRORS. Present when ports were asked for. */
+      dial: Type.Optional(Type.Object({ code: Type.String(), ms: Millis })),
+      targets: Type.Array(Type.Object({ port: PortNumber, code: Type.String(), ms: Millis })),
+    }),
+  },
   // ws-ingress, one instance
   /** Answered once the message is handed to the device's socket. */
   'ingress.dial': {
@@ -337,7 +354,15 @@ export const COMMANDS = {
     reply: replyOf({}),
   },
   /** Is the holder of that epoch alive? Answered within PROBE_MS. */
-  'ingress.probe': { to: 'instance', request: Type.Object(Tenure), reply: replyOf({ alive: Type.Boolean() }) },
+  'ingress.probe': {
+    to: 'instance',
+    request: Type.Object(Tenure),
+    reply: replyOf({
+      alive: Type.Boolean(),
+      /** Is the control connection of that epoch here at all? */
+      here: Type.Optional(Type.Boolean()),
+    }),
+  },
   'ingress.close': {
     to: 'instance',
     request: Type.Object({ ...Tenure, code: Type.String(), message: Text }),

@@ -210,6 +210,15 @@ export const LIMITS = {
     MINUTE,
     'rights behind a running stream are looked up again this often; a removal announced on the bus acts at once',
   ),
+  TRACES: count(8, 1, 1_000, 'traces at once in one admin, and in one listener: each dials the device'),
+  TRACE_MS: ms(
+    15 * SECOND,
+    3 * SECOND,
+    MINUTE,
+    'a trace says by then what it has found; a fifth for each step, two fifths for the dials',
+  ),
+  WAITS: count(256, 1, 10_000, 'calls at once in one admin that wait for a device'),
+  WAIT_MS: ms(10 * MINUTE, SECOND, HOUR, 'longest wait for a device in one call'),
   // Webhooks
   WEBHOOKS: count(100, 0, 10_000, 'webhooks in all; each has a consumer on the event stream'),
   WEBHOOK_ANSWER_MS: ms(15 * SECOND, 100, MINUTE, 'from sending an event to the status of the answer'),

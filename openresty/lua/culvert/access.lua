@@ -103,6 +103,9 @@ local function is_private(device, port)
   return text == 'private'
 end
 
+--- Are the device's pages private? nil and an error when that is not known.
+M.is_private = is_private
+
 --- Is one of the visitor's cookies that of a grant for this device? nil when that is not known.
 local function admits(host, device)
   local cookies, n = ngx.var.http_cookie or '', 0

@@ -7,6 +7,7 @@
 local access = require('culvert.access')
 local forward = require('culvert.forward')
 local host = require('culvert.host')
+local json = require('culvert.json')
 local pages = require('culvert.pages')
 local peer = require('culvert.peer')
 local plain = require('culvert.plain')
@@ -88,6 +89,28 @@ function M.serve()
   forward.drop_forged()
   dispatch(name, false)
   var.culvert_replayable = take_small_body()
+end
+
+--- The content of /.culvert/route: what this edge knows of the way to its host, as a visitor's request would find it. Of a
+--- private device it is not said in which state it is.
+function M.route()
+  local kind, name = host.of_request()
+  if not kind or kind == 'ip' or kind == 'apex' then return pages.send('not_found') end
+  if rates.exceeded('unknown_names') and not routes.is_known(name) then return pages.send('rate_limited') end
+  local found, why
+  local route, err = routes.find(name, false)
+  if route == nil then
+    found, why = 'away', err
+  elseif not route then
+    rates.count('unknown_names')
+    found = 'none'
+  else
+    local private = access.is_private(route.device)
+    if private == nil then found = 'away' elseif private then found = 'private' else found = route.state end
+  end
+  ngx.header['Content-Type'] = 'application/json'
+  ngx.header['Cache-Control'] = 'no-store'
+  ngx.print(json.object({ { 'host', name }, { 'route', found }, { 'detail', why } }), '\n')
 end
 
 --- Whether the last attempt sent any of the request. Those before it do not count: nginx goes on to another attempt only with

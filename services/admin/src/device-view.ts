@@ -77,7 +77,8 @@ export function viewOf(record: DeviceRecord, lease: BusLease | null, side: Publi
   };
 }
 
-function viewOfEndpoint(
+/** An endpoint as visitors see it. */
+export function viewOfEndpoint(
   { port, scheme, host, public_port }: Type.Static<typeof LeaseSchema>['endpoints'][number] | Endpoint,
   side: PublicSide,
 ) {

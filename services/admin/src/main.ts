@@ -23,6 +23,10 @@ await runService({
     CULVERT_PUBLIC_HOST: { read: setting.text(), fallback: '' },
     CULVERT_PUBLIC_PORT: { read: setting.port(), fallback: 0 },
     CULVERT_PUBLIC_SCHEME: { read: setting.text(/^https?$/, 'http or https'), fallback: 'http' },
+    CULVERT_EDGE_URL: {
+      read: setting.text(/^(?:https?:\/\/[^/?#@\s]{1,200})?$/, 'a base URL such as https://10.0.0.7:8443'),
+      fallback: '',
+    },
     CULVERT_WEBHOOK_PRIVATE: { read: setting.flag(), fallback: false },
     CULVERT_ACCESS: { read: setting.text(/^(?:public|private)$/, 'public or private'), fallback: 'public' },
     CULVERT_TLS_CERT_FILE: { read: setting.text(), fallback: '' },
@@ -54,6 +58,7 @@ await runService({
       webhooksPrivate: config.CULVERT_WEBHOOK_PRIVATE,
       access: config.CULVERT_ACCESS === 'private' ? 'private' : 'public',
       domain: config.CULVERT_DOMAIN,
+      ...(config.CULVERT_EDGE_URL === '' ? {} : { edge: new URL(config.CULVERT_EDGE_URL) }),
       ...(config.CULVERT_TLS_CERT_FILE === ''
         ? {}
         : { tls: { cert: readFileSync(config.CULVERT_TLS_CERT_FILE), key: readFileSync(config.CULVERT_TLS_KEY_FILE) } }),

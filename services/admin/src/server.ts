@@ -15,6 +15,7 @@ import { RunningUses } from './access/running.ts';
 import { accessRoutes } from './access-routes.ts';
 import { measureApi } from './api-metrics.ts';
 import { deviceSettings } from './device-settings.ts';
+import { DeviceStates } from './device-state.ts';
 import type { PublicSide } from './device-view.ts';
 import { deviceRoutes } from './devices.ts';
 import { domainRoutes } from './domain-routes.ts';
@@ -24,9 +25,11 @@ import { liveFeed } from './live-feed.ts';
 import { serveOperatorChecks } from './operator-checks.ts';
 import { onError, sendProblem } from './problem.ts';
 import { ticketRoutes } from './tickets.ts';
+import { traceRoutes } from './trace/routes.ts';
 import { usageRoutes } from './usage-routes.ts';
 import { visitorRoutes } from './visitor-routes.ts';
 import type { Visitors } from './visitors.ts';
+import { waitRoutes } from './wait-routes.ts';
 import { DeadLetters } from './webhooks/dead-letters.ts';
 import { WebhookRegistry } from './webhooks/registry.ts';
 import { webhookRoutes } from './webhooks/routes.ts';
@@ -39,6 +42,8 @@ export interface AdminOptions {
   /** What the operator `root` presents as a Bearer token. */
   token: string;
   side: PublicSide;
+  /** Where this machine reaches the edge; default: where visitors do. */
+  edge?: URL;
   limits: Limits;
   /** Who visits; without it these views are not served. */
   visitors?: Visitors;
@@ -58,6 +63,8 @@ export interface AdminOptions {
 
 const BODY_BYTES = 16 * 1024;
 const REQUEST_MS = 10_000;
+/** What the events said last of a device is told when it comes in time; nothing waits for it longer. */
+const LAST_WORDS_MS = 1_000;
 /** Node looks at deadlines every 30 s unless told otherwise: strangers would hold their places as long. */
 const CLOCK = { connectionsCheckingInterval: 1_000 };
 
@@ -76,6 +83,7 @@ export async function buildServer({
   visitors,
   access = 'public',
   domain = 'culvert.localhost',
+  edge = new URL(`${side.scheme}://${side.tcpHost}:${side.port}`),
 }: AdminOptions): Promise<FastifyInstance> {
   const app = fastify({
     ...(tls === undefined
@@ -138,5 +146,8 @@ export async function buildServer({
   await app.register(accessRoutes, { records, limits, bus, side, fallback: access });
   await app.register(domainRoutes, { records, bus, limits, domain });
   await app.register(ticketRoutes, { bus, records, log });
+  const states = new DeviceStates(bus.nc, LAST_WORDS_MS);
+  await app.register(traceRoutes, { bus, limits, side, edge, lastWords: (device) => states.of(device) });
+  await app.register(waitRoutes, { bus, running, side, limits });
   return app as unknown as FastifyInstance;
 }

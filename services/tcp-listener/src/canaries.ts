@@ -17,7 +17,7 @@ export interface CanaryDeps {
 }
 
 /** What came of a canary: a transfer, a `refused` (of a device that knows no canaries), nothing in time, or it could not be sent. */
-type Answer = 'alive' | 'refused' | 'none' | 'away';
+export type CanaryAnswer = 'alive' | 'refused' | 'none' | 'away';
 const CANARY = 'canary';
 
 /**
@@ -54,7 +54,7 @@ export class Canaries {
     const { metrics, log } = this.#deps;
     const { epoch } = tenure;
     const sentAt = performance.now();
-    const answer = await this.#send(device, tenure);
+    const answer = await this.send(device, tenure);
     if (answer === 'alive') this.#paces.delete(device);
     const ofOld = device.tenure?.epoch !== epoch || device.arrivedAt >= sentAt;
     if (answer !== 'none' || ofOld) return void metrics.canaries.inc({ outcome: answer === 'none' ? 'away' : answer });
@@ -63,15 +63,20 @@ export class Canaries {
     log.warn({ event: 'canary.unanswered', device: device.name, epoch, outcome });
   }
 
-  async #send(device: Device, { device: name, epoch, ingress, ports }: Tenure): Promise<Answer> {
-    const { id: listener, bus, limits, rendezvous } = this.#deps;
+  /** One canary, whatever is suspected; answers within `ms`, default DIAL_MS. */
+  async send(
+    device: Device,
+    { device: name, epoch, ingress, ports }: Tenure,
+    ms = this.#deps.limits.DIAL_MS,
+  ): Promise<CanaryAnswer> {
+    const { id: listener, bus, rendezvous } = this.#deps;
     const id = randomBytes(16).toString('base64url');
     const declared = new Set(ports.map(({ port }) => port));
     // Who knows no canaries refuses a port that it has not declared, and so connects nowhere.
     let port = 1;
     while (declared.has(port)) port += 1;
-    const { promise, resolve } = Promise.withResolvers<Answer>();
-    const late = setTimeout(() => resolve('none'), limits.DIAL_MS);
+    const { promise, resolve } = Promise.withResolvers<CanaryAnswer>();
+    const late = setTimeout(() => resolve('none'), ms);
     rendezvous.expect(id, {
       device,
       attach: (transfer) => {

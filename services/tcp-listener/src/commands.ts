@@ -4,6 +4,7 @@ import type { Logger } from '@culvert/service-kit';
 import type { OperatorVisits } from './operator-visits.ts';
 import type { Rendezvous } from './rendezvous.ts';
 import type { Tenures } from './tenures.ts';
+import type { Traces } from './trace.ts';
 
 /** Serves the commands that are addressed to this listener. */
 export async function serveCommands(
@@ -13,11 +14,12 @@ export async function serveCommands(
     tenures: Tenures;
     rendezvous: Rendezvous;
     operators: OperatorVisits;
+    traces: Traces;
     /** Public base URL of the transfer server; empty when devices reach it through the edge only. */
     transferUrl: string;
   },
 ): Promise<void> {
-  const { bus, operators, rendezvous, tenures, transferUrl: url } = deps;
+  const { bus, operators, rendezvous, tenures, traces, transferUrl: url } = deps;
   await bus.serveInstance(id, {
     'listener.bind': async (tenure) => {
       const reply = await tenures.bind(tenure);
@@ -39,6 +41,7 @@ export async function serveCommands(
       return { ok: true };
     },
     'listener.admit': (wanted) => ({ ok: true, ...operators.admit(wanted) }),
+    'listener.trace': (wanted) => traces.run(wanted),
   });
 }
 

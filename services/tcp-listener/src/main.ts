@@ -14,6 +14,7 @@ import { Reconciler } from './reconcile.ts';
 import { Rendezvous } from './rendezvous.ts';
 import { SittingOut } from './sitting-out.ts';
 import { Tenures } from './tenures.ts';
+import { Traces } from './trace.ts';
 import { serveTransfers } from './transfer-server.ts';
 import { serveVisitor } from './visitor.ts';
 import { WarmGrants } from './warm-grants.ts';
@@ -133,7 +134,8 @@ await runService({
     const reconciler = new Reconciler(id, bus, tenures, reassertion, log);
     health.addCheck('reconciled', () => (reconciler.done ? undefined : 'the ports have not been compared with the store yet'));
 
-    await serveCommands(id, { bus, tenures, rendezvous, operators: visits, transferUrl: config.CULVERT_TRANSFER_URL });
+    const traces = new Traces({ id, bus, limits, rendezvous, tenures, ports, canaries });
+    await serveCommands(id, { bus, tenures, rendezvous, operators: visits, traces, transferUrl: config.CULVERT_TRANSFER_URL });
     followExpiries(id, { bus, tenures, log });
     registration.onFenced = () => reconciler.runAfresh();
     registration.onStoreChanged = () => void reconciler.runAfresh();

@@ -35,7 +35,7 @@ export async function serveCommands(
     },
     'ingress.probe': async ({ device, epoch }) => {
       const connection = await connections.find(device, epoch, Math.min(PROBE_OVERTAKEN_MS, deps.limits.PROBE_MS / 4));
-      return { ok: true, alive: (await connection?.probe()) ?? false };
+      return { ok: true, alive: (await connection?.probe()) ?? false, here: connection !== undefined };
     },
     'ingress.close': async ({ device, epoch, code, message }) => {
       if (!isErrorCode(code)) throw new CulvertError('bad_request', `code ${JSON.stringify(code)} is not in the error table`);

@@ -11,7 +11,14 @@ const ANSWER_MS = 30_000;
  *
  * @throws CommandError: failed with the server's own words when it says no, unreachable when it does not answer.
  */
-export async function callAdmin(admin: AdminAddress, method: string, path: string, body?: unknown): Promise<unknown> {
+export async function callAdmin(
+  admin: AdminAddress,
+  method: string,
+  path: string,
+  body?: unknown,
+  /** What the server itself may take before it answers, in milliseconds. */
+  waitMs = 0,
+): Promise<unknown> {
   trust(admin.caFile);
   let status: number;
   let text: string;
@@ -19,7 +26,7 @@ export async function callAdmin(admin: AdminAddress, method: string, path: strin
     const answer = await fetch(`${admin.url}${path}`, {
       method,
       redirect: 'error',
-      signal: AbortSignal.timeout(ANSWER_MS),
+      signal: AbortSignal.timeout(waitMs + ANSWER_MS),
       headers: {
         authorization: `Bearer ${admin.token}`,
         accept: 'application/json',
