@@ -105,7 +105,7 @@ function M.route()
     rates.count('unknown_names')
     found = 'none'
   else
-    local private = access.is_private(route.device)
+    local private = access.is_private(route.device, route.port)
     if private == nil then found = 'away' elseif private then found = 'private' else found = route.state end
   end
   ngx.header['Content-Type'] = 'application/json'
