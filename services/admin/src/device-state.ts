@@ -1,5 +1,5 @@
 import type { DeviceState } from '@culvert/bus';
-import { DEVICES_BUCKET } from '@culvert/contracts';
+import { DEVICES_BUCKET, DEVICES_PREFIX } from '@culvert/contracts';
 import { type KV, Kvm } from '@nats-io/kv';
 import type { NatsConnection } from '@nats-io/transport-node';
 
@@ -32,7 +32,7 @@ export class DeviceStates {
 
   async #read(device: string): Promise<LastWords | undefined> {
     this.#bucket ??= new Kvm(this.#nc).open(DEVICES_BUCKET);
-    const entry = await (await this.#bucket).get(device);
+    const entry = await (await this.#bucket).get(DEVICES_PREFIX + device);
     return entry === null || entry.operation !== 'PUT' ? undefined : entry.json<LastWords>();
   }
 }
