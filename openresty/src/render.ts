@@ -21,20 +21,29 @@ function fill(text: string, values: Readonly<Record<string, string | number>>): 
 }
 
 /** Redis by name needs a resolver; nginx does not read /etc/resolv.conf itself. */
-function resolverLine(redisUrl: string, machine: Machine): string {
+function resolverLine(redisUrl: string, otlpUrl: string | undefined, machine: Machine): string {
   const address = parseStoreAddress(redisUrl);
   const hosts =
     address?.kind === 'sentinel'
       ? address.sentinels.map(({ host }) => host)
       : [new URL(redisUrl).hostname.replace(/^\[|\]$/g, '')];
+  if (otlpUrl !== undefined) hosts.push(new URL(otlpUrl).hostname.replace(/^\[|\]$/g, ''));
   const named = hosts.find((host) => isIP(host) === 0 && host !== 'localhost');
   if (machine.nameservers.length === 0) {
     if (named === undefined) return '';
-    throw new Error(`redisUrl names the host ${named}, but /etc/resolv.conf has no nameserver`);
+    throw new Error(`redisUrl or otlpUrl names the host ${named}, but /etc/resolv.conf has no nameserver`);
   }
   // Sentinels given by address may still name the primary by its host name.
   if (named === undefined && address?.kind !== 'sentinel') return '';
   return `\n  resolver ${machine.nameservers.join(' ')} valid=10s${machine.ipv6 ? '' : ' ipv6=off'};\n  resolver_timeout 2s;\n`;
+}
+
+/** Where the workers send their spans; nothing without a collector. */
+function otlpForLua(otlpUrl: string | undefined): string {
+  if (otlpUrl === undefined) return '';
+  const { hostname, port } = new URL(otlpUrl);
+  const host = hostname === 'localhost' ? '127.0.0.1' : hostname; // nginx resolves names by DNS only
+  return `      otlp_host = '${host}', otlp_port = ${port === '' ? 80 : port}, otlp_path = '/v1/traces',\n`;
 }
 
 function luaFiles(): Record<string, string> {
@@ -63,13 +72,14 @@ export function renderEdgeConfig(settings: EdgeSettings, machine: Machine = this
     workers: settings.workers ?? 'auto',
     connections: Math.min(MOST_CONNECTIONS, machine.openFiles),
     log_level: settings.logLevel ?? 'warn',
-    resolver: resolverLine(settings.redisUrl, machine),
+    resolver: resolverLine(settings.redisUrl, settings.otlpUrl, machine),
     listen: listen.join('\n'),
     tls:
       tls === undefined
         ? ''
         : fill(template('tls.conf'), { certificate: tls.certificate, key: tls.key, tickets: ticketLines(tls) }),
     lua_tls: tlsForLua(tls),
+    lua_otlp: otlpForLua(settings.otlpUrl),
     health_port: settings.healthPort,
     domain: settings.domain,
     access: settings.access ?? 'public',

@@ -19,6 +19,8 @@ export interface EdgeSettings {
   tls?: EdgeTls;
   /** Whether devices' pages are open to everybody where nothing else is said of a device; default public. */
   access?: 'public' | 'private';
+  /** Base of an OTLP/HTTP collector for traces of visitors, by plain http; default none. */
+  otlpUrl?: string;
   /** Limits that differ from the defaults. */
   limits?: Partial<Limits>;
   /** Worker processes; default one per core. */
@@ -45,6 +47,11 @@ function faultsOf(settings: EdgeSettings, limits: Limits): string[] {
   if (!settings.prefix.startsWith('/')) faults.push(`prefix ${JSON.stringify(settings.prefix)}: expected an absolute path`);
   if (!isPort(settings.port)) faults.push(`port ${settings.port}: expected 1 to 65535`);
   if (!isPort(settings.healthPort)) faults.push(`healthPort ${settings.healthPort}: expected 1 to 65535`);
+  if (settings.otlpUrl !== undefined && !/^http:\/\/[^/\s'\\]+\/?$/.test(settings.otlpUrl)) {
+    faults.push(
+      `otlpUrl ${JSON.stringify(settings.otlpUrl)}: expected http://host:port without a path; the edge speaks to it plainly`,
+    );
+  }
   if (!DOMAIN.test(settings.domain)) {
     faults.push(`domain ${JSON.stringify(settings.domain)}: expected a lower-case DNS name such as culvert.localhost`);
   }

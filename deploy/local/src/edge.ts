@@ -35,6 +35,7 @@ export function planEdge(
     port: settings.port,
     domain: settings.domain,
     access: settings.access,
+    ...(settings.otlpUrl === undefined ? {} : { otlpUrl: settings.otlpUrl }),
     ...(tls === undefined ? {} : { tls: tls.edge }),
     limits: settings.limits,
     binary: program,

@@ -77,6 +77,7 @@ export function serviceEnv(
     CULVERT_PUBLIC_PORT: String(tls?.edge.port ?? settings.port),
     CULVERT_PUBLIC_SCHEME: tls === undefined ? 'http' : 'https',
     CULVERT_LOG_LEVEL: settings.logLevel,
+    ...(settings.otlpUrl === undefined ? {} : { CULVERT_OTLP_URL: settings.otlpUrl }),
     ...special[service],
   };
 }

@@ -27,6 +27,8 @@ export interface StackSettings {
   logLevel: string;
   /** Devices' pages, where nothing else is said of a device. */
   access: 'public' | 'private';
+  /** Base of an OTLP/HTTP collector; undefined: no traces. */
+  otlpUrl: string | undefined;
   /** Undefined: none. */
   tls: TlsSettings | undefined;
   limits: Limits;
@@ -56,6 +58,13 @@ const SETTINGS = {
     fallback: 'info',
   },
   CULVERT_ACCESS: { read: setting.text(/^(?:public|private)$/, 'public or private'), fallback: 'public' },
+  CULVERT_OTLP_URL: {
+    read: setting.text(
+      /^http:\/\/[^/\s'\\]+\/?$/,
+      'the address of an OTLP/HTTP collector such as http://127.0.0.1:4318, without a path',
+    ),
+    fallback: '',
+  },
   ...TLS_SETTINGS,
 } as const satisfies Record<string, Setting<unknown>>;
 
@@ -80,6 +89,7 @@ export function loadSettings(env: Env = process.env): StackSettings {
     replicas: values.CULVERT_REPLICAS,
     logLevel: values.CULVERT_LOG_LEVEL,
     access: values.CULVERT_ACCESS === 'private' ? 'private' : 'public',
+    otlpUrl: values.CULVERT_OTLP_URL || undefined,
     tls: tlsOf(values),
     limits,
   });

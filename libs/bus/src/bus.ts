@@ -2,6 +2,7 @@ import { CulvertError, type ErrorCode, isErrorCode } from '@culvert/contracts';
 import { Svcm } from '@nats-io/services';
 import {
   connect,
+  headers,
   type Msg,
   type NatsConnection,
   NoRespondersError,
@@ -47,9 +48,20 @@ export interface BusOptions {
 export interface RequestOptions {
   /** Deadline in milliseconds; the default is the bus's COMMAND_MS. */
   timeoutMs?: number;
+  /** W3C trace context, sent as the header `traceparent`. */
+  traceparent?: string | undefined;
 }
 
-export type Handler<N extends CommandName> = (request: CommandRequest<N>) => Promise<CommandReply<N>> | CommandReply<N>;
+/** What came with a command beside its payload. */
+export interface CommandContext {
+  /** As it was sent: to be checked by who uses it. */
+  traceparent: string | undefined;
+}
+
+export type Handler<N extends CommandName> = (
+  request: CommandRequest<N>,
+  context: CommandContext,
+) => Promise<CommandReply<N>> | CommandReply<N>;
 
 /** The asker itself must have been connected this long before "no responders" is believed (design: section 5). */
 const TRUST_SILENCE_AFTER_MS = 5_000;
@@ -199,11 +211,13 @@ export class Bus {
     if (fault !== undefined) throw new CulvertError('internal', `${subject}: request ${fault}`);
     const until = Date.now() + (options.timeoutMs ?? this.#options.commandMs);
     const body = JSON.stringify(payload);
+    const traced = options.traceparent === undefined ? {} : { headers: headers() };
+    if (options.traceparent !== undefined) traced.headers?.set('traceparent', options.traceparent);
     for (let silent = 0; ; ) {
       // While NATS is away the client would keep requests in memory; fail at once instead.
       if (!this.connected) throw new CulvertError('unavailable', `${subject}: NATS is not connected`);
       try {
-        const message = await this.nc.request(subject, body, { timeout: Math.max(1, until - Date.now()) });
+        const message = await this.nc.request(subject, body, { ...traced, timeout: Math.max(1, until - Date.now()) });
         const reply: unknown = message.json();
         const wrong = faultOf(checks.reply, reply);
         if (wrong !== undefined) throw new CulvertError('internal', `${subject}: reply ${wrong}`);
@@ -255,10 +269,13 @@ export class Bus {
     await this.nc.flush();
   }
 
-  #answerer<N extends CommandName>(command: N, handler: Handler<N>): (message: Pick<Msg, 'json' | 'respond'>) => void {
+  #answerer<N extends CommandName>(
+    command: N,
+    handler: Handler<N>,
+  ): (message: Pick<Msg, 'json' | 'respond' | 'headers'>) => void {
     const checks = checksOf(command);
     let running = 0;
-    const answer = async (message: Pick<Msg, 'json' | 'respond'>): Promise<void> => {
+    const answer = async (message: Pick<Msg, 'json' | 'respond' | 'headers'>): Promise<void> => {
       let reply: unknown;
       const startedAt = performance.now();
       running += 1;
@@ -268,7 +285,7 @@ export class Bus {
         const request: unknown = message.json();
         const fault = faultOf(checks.request, request);
         if (fault !== undefined) throw new CulvertError('bad_request', `${command}: ${fault}`);
-        reply = await handler(request as CommandRequest<N>);
+        reply = await handler(request as CommandRequest<N>, { traceparent: message.headers?.get('traceparent') || undefined });
         const wrong = faultOf(checks.reply, reply);
         if (wrong !== undefined) throw new CulvertError('internal', `${command}: reply ${wrong}`);
       } catch (error) {

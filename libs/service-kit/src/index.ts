@@ -11,5 +11,6 @@ export * from './reassertion.ts';
 export * from './redis.ts';
 export * from './service.ts';
 export * from './tokens.ts';
+export * from './tracing.ts';
 export * from './usage-report.ts';
 export * from './vitals.ts';

@@ -6,6 +6,7 @@ import { type Health, serveHealth } from './health.ts';
 import { createLogger, type Logger } from './log.ts';
 import { faultsInProduction } from './production.ts';
 import { connectRedis } from './redis.ts';
+import { Tracing } from './tracing.ts';
 import { observeCommands, watchVitals } from './vitals.ts';
 
 /** Settings that every service has. */
@@ -17,6 +18,8 @@ const COMMON = {
   /** Refuses secrets that came with an example and internal listeners that strangers may reach; default: NODE_ENV is production. */
   CULVERT_PRODUCTION: { read: setting.flag(), fallback: false },
   CULVERT_HEALTH_PORT: { read: setting.integer(0, 65_535), fallback: 0 },
+  /** Base of an OTLP/HTTP collector for traces of visitors; empty: none are made. */
+  CULVERT_OTLP_URL: { read: setting.url('http:', 'https:'), fallback: '' },
   CULVERT_LOG_LEVEL: {
     read: setting.text(/^(?:trace|debug|info|warn|error|fatal)$/, 'trace, debug, info, warn, error or fatal'),
     fallback: 'info',
@@ -36,6 +39,8 @@ export interface ServiceContext<S extends Record<string, Setting<unknown>>> {
   redis: Redis;
   bus: Bus;
   health: Health;
+  /** Undefined unless CULVERT_OTLP_URL is set. */
+  tracing: Tracing | undefined;
   /** Registers what undoes a step; run in reverse order at the stop, each with a share of STOP_MS. */
   onStop(name: string, undo: () => Promise<void> | void): void;
   /** Ends the process as a stop signal would. */
@@ -122,7 +127,10 @@ export async function runService<S extends Record<string, Setting<unknown>>>(def
     onStop('bus', () => bus.close());
     health.addCheck('nats', () => (bus.connected ? undefined : 'NATS is not connected'));
     watchVitals(health, redis, bus);
-    await definition.start({ id, config: values, limits, log, redis, bus, health, onStop, stop: (why) => stop(why) });
+    const otlp = common.CULVERT_OTLP_URL;
+    const tracing = otlp === '' ? undefined : new Tracing({ url: otlp, service: name, instance: id, log });
+    onStop('tracing', () => tracing?.stop());
+    await definition.start({ id, config: values, limits, log, redis, bus, health, tracing, onStop, stop: (why) => stop(why) });
     log.info({ event: 'service.ready', health: health.url });
     process.send?.({ ready: true, id, health: health.url });
   } catch (err) {

@@ -14,6 +14,7 @@ local plain = require('culvert.plain')
 local rates = require('culvert.rates')
 local routes = require('culvert.routes')
 local settings = require('culvert.settings')
+local tracing = require('culvert.tracing')
 
 -- Shares of EDGE_RETRY_MS to wait before each new attempt. Eight, because nginx allows ten redirects within a request.
 local WAITS = { 0.01, 0.02, 0.04, 0.08, 0.15, 0.2, 0.25, 0.25 }
@@ -34,7 +35,8 @@ end
 local function pass(route)
   local var = ngx.var
   -- A connection that idles may be closing just now. What may not be sent twice must not find out.
-  local reuse = route.keepalive == '1' and not ONCE[ngx.req.get_method()]
+  -- A traced request has a connection of its own: the listener reads the trace at its beginning.
+  local reuse = route.keepalive == '1' and not ONCE[ngx.req.get_method()] and var.culvert_trace == ''
   var.culvert_scheme = route.scheme
   var.culvert_pool = reuse and 'culvert_kept' or 'culvert_fresh'
   forward.set_connection(reuse)
@@ -87,6 +89,7 @@ function M.serve()
   if plain.turns_visitors_away() then return plain.send_on(name) end
   if kind == 'apex' then return pages.send(var.uri == '/' and 'welcome' or 'not_found', { host = name }) end
   forward.drop_forged()
+  tracing.begin()
   dispatch(name, false)
   var.culvert_replayable = take_small_body()
 end

@@ -46,7 +46,7 @@ await runService({
       ? []
       : [`CULVERT_LISTEN_PORT=${port} lies within CULVERT_TCP_PORTS=${first}-${last}; expected a port outside of it`],
   stopMs: (limits) => limits.WIND_DOWN_MS + limits.STOP_MS,
-  async start({ id, config, limits, log, redis, bus, health, onStop }) {
+  async start({ id, config, limits, log, redis, bus, health, tracing, onStop }) {
     const rendezvous = new Rendezvous();
     const ports = new PublicPorts({
       tcpHost: config.CULVERT_TCP_HOST,
@@ -111,7 +111,7 @@ await runService({
     });
     usage.start();
     const deps = {
-      ...{ usage, tenures, events, metrics, limits, log },
+      ...{ usage, tenures, events, metrics, limits, log, tracing },
       dialling: {
         ...{ id, bus, limits, rendezvous },
         onUnanswered: (device: Device, dialledAt: number) => canaries.suspect(device, dialledAt),

@@ -22,6 +22,8 @@ export interface Wanted {
   visitor: string;
   /** The transfer must be there by then, in milliseconds of `performance.now()`. Default: DIAL_MS after the first dial. */
   until?: number | undefined;
+  /** W3C trace context of the visitor's dial. */
+  traceparent?: string | undefined;
 }
 
 const RETRY_MS = 250;
@@ -101,7 +103,7 @@ class TransferRequest implements TenureWatcher {
 
   async #dial({ device, epoch, ingress }: Tenure): Promise<void> {
     const { bus, id: listener, limits, rendezvous } = this.#deps;
-    const { port, visitor } = this.#wanted;
+    const { port, visitor, traceparent } = this.#wanted;
     this.#held = false;
     this.#reached = false;
     clearTimeout(this.#holdTimer);
@@ -125,7 +127,7 @@ class TransferRequest implements TenureWatcher {
     const dial = { device, epoch, id, port, path: `${TRANSFER_PATH}/${listener}/${id}`, visitor, listener };
     for (let waitMs = RETRY_MS; ; waitMs = Math.min(RETRY_MAX_MS, waitMs * 2)) {
       const timeoutMs = Math.max(1, Math.min(limits.COMMAND_MS, until - performance.now()));
-      const code = await bus.requestOf(ingress, 'ingress.dial', dial, { timeoutMs }).then(
+      const code = await bus.requestOf(ingress, 'ingress.dial', dial, { timeoutMs, traceparent }).then(
         (reply) => (reply.ok ? 'ok' : reply.code),
         (error: unknown) => (error instanceof CulvertError ? error.code : 'internal'),
       );

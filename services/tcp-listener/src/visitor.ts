@@ -2,16 +2,17 @@ import type { Socket } from 'node:net';
 import type { OperatorUse } from '@culvert/bus';
 import { CulvertError, type Endpoint, type Limits, type VisitorOutcome } from '@culvert/contracts';
 import { outcomeOf, type SpliceOptions, type SpliceResult } from '@culvert/relay';
-import { type Logger, type MovedBytes, randomId, type UsageReport } from '@culvert/service-kit';
+import { type Logger, type MovedBytes, randomId, type Tracing, type UsageReport } from '@culvert/service-kit';
 import type { ConnEvents } from './conn-events.ts';
 import type { Device, Visitor } from './device.ts';
 import { answerHttp } from './http-answer.ts';
 import type { ListenerMetrics } from './metrics.ts';
 import { Stages } from './stages.ts';
 import type { Tenures } from './tenures.ts';
+import { readFirst, traceparentIn } from './trace-context.ts';
 import { type DialDeps, requestTransfer } from './transfer-request.ts';
 import { watchWaiting } from './waiting-socket.ts';
-import { visitWarm } from './warm-visit.ts';
+import { type Untaken, visitWarm } from './warm-visit.ts';
 
 export interface VisitorDeps {
   dialling: DialDeps;
@@ -21,6 +22,8 @@ export interface VisitorDeps {
   metrics: ListenerMetrics;
   limits: Limits;
   log: Logger;
+  /** Undefined: visitors are not traced. */
+  tracing?: Tracing | undefined;
   /** Proves to the edge that an answer is the listener's own. */
   edgeSecret: string;
 }
@@ -78,7 +81,7 @@ export async function serveVisitor(
     return { epoch: visitor.epoch, conn, port: endpoint.port, public_port: endpoint.public_port, visitor: from };
   };
   const watch = (): (() => void) => watchWaiting(untaken.socket, endpoint.scheme, () => life.abort(new VisitorGone()));
-  const untaken = { socket, early: Buffer.alloc(0) };
+  const untaken: Untaken = { socket, early: Buffer.alloc(0) };
   let endWatch = watch();
   let result: SpliceResult = { outcome: 'internal', toDevice: 0, toVisitor: 0 };
   let waitedMs: number | undefined;
@@ -107,6 +110,11 @@ export async function serveVisitor(
     admit(device, endpoint, socket, limits);
     device.visitors.add(visitor);
     device.visitedAt = startedAt;
+    if (deps.tracing !== undefined) {
+      const since = Date.now();
+      if (endpoint.scheme !== 'tcp' && front === undefined) untaken.early = await readFirst(socket, life.signal);
+      stages.span = deps.tracing.start('listener visitor', traceparentIn(untaken.early), 'server', since);
+    }
     stages.enter('line');
     giveSlot = await device.slots.take(life.signal, limits.DIAL_MS);
     await device.warm.soon(limits.WARM_WAIT_MS);
@@ -120,7 +128,7 @@ export async function serveVisitor(
       endWatch = watch();
       stages.enter('dial');
       const until = untaken.socket === socket ? undefined : offeredAt + limits.DIAL_MS; // it has waited for a warm one before
-      const transfer = await requestTransfer({ ...wanted, until }, life.signal, deps.dialling);
+      const transfer = await requestTransfer({ ...wanted, until, traceparent: stages.traceparent }, life.signal, deps.dialling);
       endWatch();
       onJoined();
       result = await transfer.splice(untaken.socket, {
@@ -134,7 +142,8 @@ export async function serveVisitor(
     result.outcome = outcomeOfError(error);
     if (result.outcome === 'internal') log.error({ event: 'visitor.bug', device: device.name, err: error });
   }
-  stages.end();
+  stages.end(result.outcome);
+  stages.span?.end(result.outcome, { 'culvert.device': device.name, 'culvert.conn': conn, 'culvert.visitor': from });
   front?.over(result.outcome);
   endWatch();
   clearTimeout(opened);

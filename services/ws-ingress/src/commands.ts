@@ -1,5 +1,6 @@
 import type { Bus } from '@culvert/bus';
 import { CulvertError, isErrorCode, type Limits } from '@culvert/contracts';
+import type { Tracing } from '@culvert/service-kit';
 import type { Connections } from './connections.ts';
 import type { ControlConnection } from './control-connection.ts';
 import type { IngressMetrics } from './metrics.ts';
@@ -11,7 +12,14 @@ const PROBE_OVERTAKEN_MS = 250;
 /** Serves the commands that are addressed to this instance. Each names a tenure; any other than the live one is refused. */
 export async function serveCommands(
   id: string,
-  deps: { bus: Bus; connections: Connections; metrics: IngressMetrics; limits: Limits; fenced(): boolean },
+  deps: {
+    bus: Bus;
+    connections: Connections;
+    metrics: IngressMetrics;
+    limits: Limits;
+    tracing?: Tracing | undefined;
+    fenced(): boolean;
+  },
 ): Promise<void> {
   const { bus, connections, fenced, metrics } = deps;
   const holderOf = async (tenure: { device: string; epoch: number }, waitMs: number): Promise<ControlConnection> => {
@@ -20,16 +28,20 @@ export async function serveCommands(
     return connection;
   };
   await bus.serveInstance(id, {
-    'ingress.dial': async (dial) => {
+    'ingress.dial': async (dial, { traceparent }) => {
       const startedAt = performance.now();
+      const span = traceparent === undefined ? undefined : deps.tracing?.start('ingress dial', traceparent);
       try {
         if (fenced()) throw new CulvertError('unavailable', 'this instance is finding out what it holds');
         (await holderOf(dial, OVERTAKEN_MS)).dial(dial);
       } catch (error) {
-        metrics.dials.inc({ outcome: error instanceof CulvertError ? error.code : 'internal' });
+        const outcome = error instanceof CulvertError ? error.code : 'internal';
+        metrics.dials.inc({ outcome });
+        span?.end(outcome, { 'culvert.device': dial.device });
         throw error;
       }
       metrics.dials.inc({ outcome: 'ok' });
+      span?.end('ok', { 'culvert.device': dial.device });
       metrics.dialSeconds.observe((performance.now() - startedAt) / 1000);
       return { ok: true };
     },

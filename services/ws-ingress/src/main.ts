@@ -57,7 +57,7 @@ await runService({
           `CULVERT_LIMIT_ACQUIRE_MS is ${limits.ACQUIRE_MS}; expected less than CULVERT_LIMIT_HANDSHAKE_MS, ${limits.HANDSHAKE_MS}`,
         ],
   stopMs: (limits) => limits.WIND_DOWN_MS + limits.STOP_MS,
-  async start({ id, config, limits, log, redis, bus, health, onStop }) {
+  async start({ id, config, limits, log, redis, bus, health, tracing, onStop }) {
     const connections = new Connections();
     const releases = new Releases(bus, limits, log, id);
     const wheel = new HeartbeatWheel(config.CULVERT_HEARTBEAT);
@@ -121,7 +121,7 @@ await runService({
     health.addCheck('winding-down', () => (windingDown ? 'this instance is winding down' : undefined));
 
     let fenced = (): boolean => false; // until there is a registration nothing is held
-    await serveCommands(id, { bus, connections, metrics, limits, fenced: () => fenced() });
+    await serveCommands(id, { bus, connections, metrics, limits, tracing, fenced: () => fenced() });
     const server = await serveHandshakes({
       host: config.CULVERT_LISTEN_HOST,
       port: config.CULVERT_LISTEN_PORT,
