@@ -3,6 +3,7 @@ export * from './handshakes.ts';
 export * from './health.ts';
 export * from './instance.ts';
 export * from './log.ts';
+export * from './machine.ts';
 export * from './networks.ts';
 export * from './production.ts';
 export * from './random-id.ts';

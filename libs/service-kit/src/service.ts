@@ -4,6 +4,7 @@ import type { Redis } from 'ioredis';
 import { ConfigError, loadConfig, type Setting, setting } from './config.ts';
 import { type Health, serveHealth } from './health.ts';
 import { createLogger, type Logger } from './log.ts';
+import { FEW_DESCRIPTORS, faultsOfMachine, type MachineNeeds } from './machine.ts';
 import { faultsInProduction } from './production.ts';
 import { connectRedis } from './redis.ts';
 import { Tracing } from './tracing.ts';
@@ -52,6 +53,8 @@ export interface ServiceDefinition<S extends Record<string, Setting<unknown>>> {
   settings: S;
   /** Faults that show only when several settings are seen together. */
   check?: (values: ValuesOf<AllSettings<S>>, limits: Limits) => string[];
+  /** What it wants of the machine; default few descriptors. Less is warned of at the start, and never refused. */
+  needs?: (values: ValuesOf<AllSettings<S>>) => MachineNeeds;
   /** Longest stop in milliseconds; default STOP_MS. Services that wind down need longer. */
   stopMs?: (limits: Limits) => number;
   start(context: ServiceContext<S>): Promise<void>;
@@ -81,6 +84,8 @@ export async function runService<S extends Record<string, Setting<unknown>>>(def
   const common = values as ValuesOf<typeof COMMON>;
   const id = common.CULVERT_INSTANCE_ID;
   const log = createLogger(name, id, common.CULVERT_LOG_LEVEL);
+  for (const fault of faultsOfMachine(definition.needs?.(values) ?? { descriptors: FEW_DESCRIPTORS }))
+    log.warn({ event: 'machine.limit', ...fault }, `${fault.limit} is ${fault.is}; expected ${fault.wanted}: ${fault.advice}`);
   const undos: { name: string; undo: () => Promise<void> | void }[] = [];
   const onStop = (step: string, undo: () => Promise<void> | void): void => void undos.push({ name: step, undo });
 

@@ -1,6 +1,14 @@
 import type { Socket } from 'node:net';
 import { CulvertError, HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS } from '@culvert/contracts';
-import { InstanceRegistration, Reassertion, runService, setting, UsageReport, watchFill } from '@culvert/service-kit';
+import {
+  InstanceRegistration,
+  MANY_DESCRIPTORS,
+  Reassertion,
+  runService,
+  setting,
+  UsageReport,
+  watchFill,
+} from '@culvert/service-kit';
 import { assertedOf } from './asserted.ts';
 import { Canaries } from './canaries.ts';
 import { followExpiries, serveCommands } from './commands.ts';
@@ -45,6 +53,7 @@ await runService({
     port < first || port > last
       ? []
       : [`CULVERT_LISTEN_PORT=${port} lies within CULVERT_TCP_PORTS=${first}-${last}; expected a port outside of it`],
+  needs: ({ CULVERT_TCP_PORTS: ports }) => ({ descriptors: MANY_DESCRIPTORS, connections: true, ports }),
   stopMs: (limits) => limits.WIND_DOWN_MS + limits.STOP_MS,
   async start({ id, config, limits, log, redis, bus, health, tracing, onStop }) {
     const rendezvous = new Rendezvous();

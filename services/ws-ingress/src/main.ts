@@ -2,6 +2,7 @@ import { BlockList } from 'node:net';
 import { HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS, SUBPROTOCOL } from '@culvert/contracts';
 import {
   InstanceRegistration,
+  MANY_DESCRIPTORS,
   type Reader,
   Reassertion,
   runService,
@@ -56,6 +57,7 @@ await runService({
       : [
           `CULVERT_LIMIT_ACQUIRE_MS is ${limits.ACQUIRE_MS}; expected less than CULVERT_LIMIT_HANDSHAKE_MS, ${limits.HANDSHAKE_MS}`,
         ],
+  needs: () => ({ descriptors: MANY_DESCRIPTORS, connections: true }),
   stopMs: (limits) => limits.WIND_DOWN_MS + limits.STOP_MS,
   async start({ id, config, limits, log, redis, bus, health, tracing, onStop }) {
     const connections = new Connections();
