@@ -1,8 +1,9 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 const PACKAGES = join(import.meta.dirname, '..');
@@ -26,10 +27,12 @@ describe.skipIf(!existsSync('/usr/bin/dpkg-deb'))('a release', () => {
       env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', ...env },
     });
 
-  beforeAll(() => {
+  beforeAll(async () => {
+    // Not at once: a worker that stands still for a minute is given up by vitest.
+    const runLong = promisify(execFile);
     const args = [join(PACKAGES, 'src/main.ts'), '--out', out, '--compress', 'none'];
-    execFileSync(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'], timeout: 280_000 });
-    for (const deb of debs()) execFileSync('dpkg-deb', ['-x', join(out, deb), root]);
+    await runLong(process.execPath, args, { timeout: 280_000 });
+    for (const deb of debs()) await runLong('dpkg-deb', ['-x', join(out, deb), root]);
   }, 300_000);
   afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
