@@ -11,7 +11,6 @@ import { startWebTarget, type Target } from '../harness/targets.ts';
 import { curl, type Output, until } from './support.ts';
 
 const HOST = 'shop.example.org';
-const RESERVED = 'till.culvert.localhost';
 
 let stack: Stack;
 let web: Target;
@@ -57,7 +56,7 @@ async function refusalOf(
   const pem = { certificate: readFileSync(certificate, 'utf8'), key: readFileSync(key, 'utf8') };
   const { status, body } = await stack.admin('PUT', `/v1/domains/${host}`, { device, port: 80, ...pem });
   expect([400, 404, 409]).toContain(status);
-  return (body as { message: string }).message;
+  return (body as { detail: string }).detail;
 }
 
 const add = (host: string, device: string, files: { certificate: string; key: string }): Promise<Output> =>
@@ -177,16 +176,6 @@ describe("a domain of a device's own", () => {
     expect((await stack.culvert('device', 'access', 'till')).stdout).toBe('public (by default)\n');
     expect((await stack.culvert('device', 'access', 'till:80', 'default')).stdout).toBe('public (by default)\n');
     await shows('it is open', 200);
-  });
-
-  it('may be reserved under the domain of the system, whose certificate it shares', async () => {
-    const { stdout } = await stack.culvert('domain', 'add', RESERVED, '--device', 'till', '--reserve');
-    expect(stdout).toBe(`${RESERVED} leads to port 80 of till.\n`);
-    const page = await until('it is served', async () => {
-      const found = await open(RESERVED, stack.info.ca as string);
-      return found.status === 200 ? found.body : undefined;
-    });
-    expect(page).toContain(`hello from ${RESERVED}`);
   });
 
   it('is never told with its key, which only the edge and lease-manager may read', async () => {

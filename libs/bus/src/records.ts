@@ -114,17 +114,14 @@ export const RECORDS = {
     device: Name,
     /** The device's own number of the endpoint. */
     port: PortNumber,
-    /** PEM, the leaf first. Absent: a name under the operator's domain, which shares that certificate. */
-    certificate: Type.Optional(
-      Type.Object({
-        /** For the edge alone: empty in what commands answer. */
-        chain: Type.String({ maxLength: 12 * 1024 }),
-        key: Type.String({ maxLength: 4 * 1024 }),
-        not_after: Millis,
-        /** SHA-256 of the leaf in hex. */
-        fingerprint: TokenDigest,
-      }),
-    ),
+    /** PEM, the leaf first. Chain and key are for the edge alone: empty in what commands answer. */
+    certificate: Type.Object({
+      chain: Type.String({ maxLength: 12 * 1024 }),
+      key: Type.String({ maxLength: 4 * 1024 }),
+      not_after: Millis,
+      /** SHA-256 of the leaf in hex. */
+      fingerprint: TokenDigest,
+    }),
     created_at: Millis,
     created_by: Name,
   }),
@@ -141,7 +138,6 @@ export type RecordValue<C extends Collection> = Type.Static<(typeof RECORDS)[C]>
 export function withoutKeys(collection: Collection, value: unknown): unknown {
   if (collection !== 'domain') return value;
   const domain = value as RecordValue<'domain'>;
-  if (domain.certificate === undefined) return domain;
   return { ...domain, certificate: { ...domain.certificate, chain: '', key: '' } };
 }
 

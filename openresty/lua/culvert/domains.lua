@@ -1,6 +1,6 @@
 -- Host names of devices' own, as operators' data in the store:
 --
---   kept:domain:<host>   value {"device","port","certificate"?:{"chain","key",...}}
+--   kept:domain:<host>   value {"device","port","certificate":{"chain","key",...}}
 --   lease:<device>       endpoints [{"port","host"?,...}]: which host name the endpoint has at present
 --
 -- A domain of its own leads to an endpoint of a device, and is served by the route of that endpoint's generated name: so it

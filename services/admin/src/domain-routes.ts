@@ -22,9 +22,8 @@ const DomainView = Type.Object(
     host: Type.String(),
     device: Type.String(),
     port: Type.Integer({ description: "The device's own number of the endpoint" }),
-    reserved: Type.Boolean({ description: "Under the operator's domain, with the certificate of that" }),
-    not_after: orNull(Type.Integer({ description: 'When its certificate runs out, milliseconds since 1970' })),
-    fingerprint: orNull(Type.String({ description: 'SHA-256 of its certificate, hex' })),
+    not_after: Type.Integer({ description: 'When its certificate runs out, milliseconds since 1970' }),
+    fingerprint: Type.String({ description: 'SHA-256 of its certificate, hex' }),
     created_at: Type.Integer(),
     created_by: Type.String(),
   },
@@ -35,9 +34,9 @@ const Params = Type.Object({ host: Type.String({ maxLength: 256 }) });
 function viewOf({ id, value }: KeptRecord<'domain'>): Type.Static<typeof DomainView> {
   const { device, port, certificate, created_at, created_by } = value;
   return {
-    ...{ host: id, device, port, reserved: certificate === undefined, created_at, created_by },
-    not_after: certificate?.not_after ?? null,
-    fingerprint: certificate?.fingerprint ?? null,
+    ...{ host: id, device, port, created_at, created_by },
+    not_after: certificate.not_after,
+    fingerprint: certificate.fingerprint,
   };
 }
 
@@ -117,11 +116,8 @@ export const domainRoutes: FastifyPluginAsyncTypebox<DomainRoutesOptions> = asyn
               maximum: 65_535,
               description: "The device's own number of an http or https endpoint",
             }),
-            certificate: Type.Optional(Type.String({ description: 'PEM, leaf first' })),
-            key: Type.Optional(Type.String({ description: 'PEM, not encrypted; kept for the edges and never shown again' })),
-            reserve: Type.Optional(
-              Type.Boolean({ default: false, description: "A name under the operator's domain, which needs no certificate" }),
-            ),
+            certificate: Type.String({ description: 'PEM, leaf first' }),
+            key: Type.String({ description: 'PEM, not encrypted; kept for the edges and never shown again' }),
           },
           { additionalProperties: false },
         ),
@@ -129,23 +125,23 @@ export const domainRoutes: FastifyPluginAsyncTypebox<DomainRoutesOptions> = asyn
       },
     },
     async (request) => {
-      const { device, port, certificate, key, reserve = false } = request.body;
+      const { device, port, certificate, key } = request.body;
       request.audited.object = request.params.host;
-      Object.assign(request.audited.detail, { device, port, reserve });
-      const { host, reserved } = checkHost(request.params.host, domain, reserve);
+      Object.assign(request.audited.detail, { device, port });
+      const host = checkHost(request.params.host, domain);
       request.audited.object = host;
       await checkDevice(device);
-      const checked = reserved ? checkNoCertificate(host, certificate, key) : checkGiven(host, certificate, key);
+      const checked = checkCertificate(host, certificate, key);
       const present = await records.get('domain', host);
       if (present !== null && present.value.device !== device) {
         throw new CulvertError('already_exists', `${host} belongs to ${present.value.device}; remove it there first`);
       }
       if (present === null) await checkRoom(device);
-      if (checked !== undefined) request.audited.detail.fingerprint = checked.fingerprint;
+      request.audited.detail.fingerprint = checked.fingerprint;
       const made = present?.value ?? { created_at: Date.now(), created_by: request.operator?.name ?? '' };
       const value: Domain = {
         ...{ device, port, created_at: made.created_at, created_by: made.created_by },
-        ...(checked === undefined ? {} : { certificate: checked }),
+        certificate: checked,
       };
       return viewOf(await records.put('domain', host, value, { expected: present?.revision ?? 0 }));
     },
@@ -170,14 +166,3 @@ export const domainRoutes: FastifyPluginAsyncTypebox<DomainRoutesOptions> = asyn
     },
   );
 };
-
-function checkGiven(host: string, certificate: string | undefined, key: string | undefined) {
-  if (certificate !== undefined && key !== undefined) return checkCertificate(host, certificate, key);
-  const missing = certificate === undefined ? 'certificate' : 'key';
-  throw new CulvertError('bad_request', `${missing} is missing; expected a chain and its key in PEM for ${host}`);
-}
-
-function checkNoCertificate(host: string, certificate: string | undefined, key: string | undefined): undefined {
-  if (certificate === undefined && key === undefined) return undefined;
-  throw new CulvertError('bad_request', `${host} shares the certificate of the domain it is under; expected none of its own`);
-}

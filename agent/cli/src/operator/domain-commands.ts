@@ -13,15 +13,14 @@ interface Domain {
   host: string;
   device: string;
   port: number;
-  not_after: number | null;
+  not_after: number;
 }
 
 interface AddFlags {
   device: string;
   port: string;
-  cert?: string;
-  key?: string;
-  reserve?: boolean;
+  cert: string;
+  key: string;
   json?: boolean;
 }
 
@@ -34,14 +33,12 @@ export function domainCommands(): Command {
   add('add <host>', 'let a name lead to a device, or renew its certificate; point its DNS at the edge')
     .requiredOption('--device <name>', 'the device that it leads to')
     .option('--port <port>', "the device's own number of the page", '80')
-    .option('--cert <file>', 'certificate chain for the name, PEM, leaf first')
-    .option('--key <file>', 'its private key, PEM')
-    .option('--reserve', "a name under the server's own domain, which needs no certificate")
+    .requiredOption('--cert <file>', 'certificate chain for the name, PEM, leaf first')
+    .requiredOption('--key <file>', 'its private key, PEM')
     .action(async (host: string, flags: AddFlags, command: Command) => {
       const made = (await callAdmin(admin(command), 'PUT', pathOf(host), wishOf(flags))) as Domain;
       if (flags.json === true) return print(JSON.stringify(made));
-      const until = made.not_after === null ? '' : `, with a certificate until ${when(made.not_after)}`;
-      print(`${made.host} leads to port ${made.port} of ${made.device}${until}.`);
+      print(`${made.host} leads to port ${made.port} of ${made.device}, with a certificate until ${when(made.not_after)}.`);
     });
   add('list', 'all of them, and when their certificates run out')
     .option('--device <name>', 'only those of this device')
@@ -51,7 +48,7 @@ export function domainCommands(): Command {
       if (domains.length === 0) return print('no domains; add one with: culvert domain add HOST --device NAME');
       const rows = domains.map(({ host, device, port, not_after }) => [
         ...[host, device, String(port)],
-        not_after === null ? '-' : `${when(not_after)}${not_after <= Date.now() ? ' (expired)' : ''}`,
+        `${when(not_after)}${not_after <= Date.now() ? ' (expired)' : ''}`,
       ]);
       print(table(['HOST', 'DEVICE', 'PORT', 'CERTIFICATE UNTIL'], rows));
     });
@@ -64,21 +61,13 @@ export function domainCommands(): Command {
   return domain;
 }
 
-function wishOf({ device, port, cert, key, reserve }: AddFlags): Record<string, unknown> {
+function wishOf({ device, port, cert, key }: AddFlags): Record<string, unknown> {
   const fault = faultOfDeviceName(device);
   if (fault !== undefined) throw new CommandError(EXIT.usage, fault);
   if (!/^[0-9]{1,5}$/.test(port) || Number(port) < 1 || Number(port) > 65_535) {
     throw new CommandError(EXIT.usage, `--port is ${JSON.stringify(port)}; expected 1 to 65535`);
   }
-  if (reserve !== true && (cert === undefined || key === undefined)) {
-    throw new CommandError(EXIT.usage, `${cert === undefined ? '--cert' : '--key'} is missing; expected both, or --reserve`);
-  }
-  return {
-    ...{ device, port: Number(port) },
-    ...(reserve === true ? { reserve } : {}),
-    ...(cert === undefined ? {} : { certificate: readPem('--cert', cert) }),
-    ...(key === undefined ? {} : { key: readPem('--key', key) }),
-  };
+  return { device, port: Number(port), certificate: readPem('--cert', cert), key: readPem('--key', key) };
 }
 
 function readPem(flag: string, path: string): string {
