@@ -28,13 +28,13 @@ export function compile(compiler: string, flags: readonly string[], sources: rea
   run(compiler, [...flags, `-I${join(CORE, 'include')}`, ...sources, '-o', out]);
 }
 
-/** Runs a command to its end, within a minute unless told otherwise; gives what it wrote to standard output. */
+/** Runs a command to its end, within three minutes unless told otherwise; gives what it wrote to standard output. */
 export function run(
   command: string,
   args: readonly string[],
   options: { input?: string; timeoutMs?: number; cwd?: string } = {},
 ): string {
-  const { input = '', timeoutMs = 60_000, cwd } = options;
+  const { input = '', timeoutMs = 180_000, cwd } = options;
   try {
     return execFileSync(command, args, {
       ...{ encoding: 'utf8', input, stdio: ['pipe', 'pipe', 'pipe'], timeout: timeoutMs, maxBuffer: 1 << 26 },

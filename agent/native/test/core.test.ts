@@ -2,13 +2,14 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ERRORS } from '@culvert/contracts';
 import { parseControlHandshake } from '@culvert/wire';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import { installSystemPackages } from '../../../deploy/local/bin/system.mjs';
 import { C99, CORE, compile, coreSources, run, STRICT, scratchFolder } from './build.ts';
 import { buildFuzzer, fuzz } from './fuzz.ts';
 import { replays } from './replay.ts';
 
 await installSystemPackages(['native']);
+vi.setConfig({ testTimeout: 240_000 }); // sanitizers take their time to compile for, beside other tests
 const { dir, remove } = scratchFolder();
 afterAll(remove);
 
