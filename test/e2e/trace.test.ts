@@ -191,3 +191,34 @@ describe('waiting for a device', () => {
     expect(await stack.admin('POST', '/v1/devices/nobody/wait')).toMatchObject({ status: 404 });
   });
 });
+
+describe('steering', () => {
+  it('disconnects a device, which comes back with the same names', async () => {
+    const agent = await run('steered', ...both());
+    expect(await stack.culvert('device', 'disconnect', 'steered')).toMatchObject({
+      code: 0,
+      stdout: 'steered is disconnected.\n',
+    });
+    const after = await until('it is back', () => (agent.readyCount() > 1 ? agent.endpoints() : undefined), 60_000);
+    expect(after.map(({ url }) => url)).toEqual(agent.endpoints().map(({ url }) => url));
+    expect(await stack.admin('POST', '/v1/devices/nobody/disconnect')).toMatchObject({ status: 404 });
+    await agent.stop();
+    await stack.addDevice('away');
+    expect(await stack.admin('POST', '/v1/devices/away/disconnect')).toMatchObject({ body: { disconnected: false } });
+  });
+
+  it('winds an instance down as SIGTERM does', async () => {
+    const before = serviceOf('port-allocator');
+    const told = await stack.culvert('instance', 'wind-down', before.id);
+    expect(told).toMatchObject({ code: 0, stdout: `${before.id} winds down.\n` });
+    await until('its process is over', () => {
+      try {
+        process.kill(before.pid, 0);
+        return undefined;
+      } catch {
+        return true;
+      }
+    });
+    expect(await stack.admin('POST', '/v1/instances/no-such-one/wind-down')).toMatchObject({ status: 404 });
+  });
+});

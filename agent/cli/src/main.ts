@@ -10,6 +10,7 @@ import { enrollKeyCommands } from './operator/enroll-key-commands.ts';
 import { operatorCommands } from './operator/operator-commands.ts';
 import { reachCommands } from './operator/reach-commands.ts';
 import { shareCommand } from './operator/share-commands.ts';
+import { instanceCommands } from './operator/steer-commands.ts';
 import { watchCommands } from './operator/watch-commands.ts';
 import { webhookCommands } from './operator/webhook-commands.ts';
 import { version } from './version.ts';
@@ -32,6 +33,7 @@ const program = new Command('culvert')
   .addCommand(deviceCommands())
   .addCommand(enrollKeyCommands())
   .addCommand(operatorCommands())
+  .addCommand(instanceCommands())
   .addCommand(auditCommand())
   .addCommand(domainCommands())
   .addCommand(webhookCommands())

@@ -30,7 +30,7 @@ const REPLIES = '_INBOX.>';
 const SERVICE_REPLIES = '_INBOX_SERVICES.>';
 /** What every service answers to and hears: `$SRV` is how NATS services answer `nats micro ls`. */
 const ANSWERS = [REPLIES, SERVICE_REPLIES];
-const SERVICE = [SERVICE_REPLIES, '$SRV.>'];
+const SERVICE = [SERVICE_REPLIES, '$SRV.>', 'cmd.instance.*.wind_down'];
 const STREAMS = ['$JS.API.>', '$JS.ACK.>', '$JS.FC.>'];
 const EVENTS = [...EVENTS_SUBJECTS, ...CONN_SUBJECTS];
 
@@ -86,7 +86,7 @@ const NOT_EVENTS = [
   ...['cmd.*.*', '_INBOX_SERVICES.*.*', '$JS.*.*', '$KV.*.*', '$SRV.*.*', '*.*.*.>'],
   // One of these lies within whatever else could catch a command or a record: `*.*.put`, `*.listener.>`.
   ...Object.entries(SHARED_COMMANDS).flatMap(([group, verbs]) => verbs.map((verb) => `cmd.${group}.${verb}`)),
-  ...['cmd.listener.>', 'cmd.ingress.>', '$KV.CULVERT_REGISTRY.>', '$JS.API.>', '$JS.ACK.>'],
+  ...['cmd.listener.>', 'cmd.ingress.>', 'cmd.instance.>', '$KV.CULVERT_REGISTRY.>', '$JS.API.>', '$JS.ACK.>'],
 ];
 
 const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
@@ -147,6 +147,8 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
         'cmd.listener.*.admit',
         'cmd.listener.*.trace',
         'cmd.ingress.*.probe',
+        'cmd.ingress.*.close',
+        'cmd.instance.*.wind_down',
         ...STREAMS,
       ],
       deny: [...endsStream(AUDIT_STREAM), `$JS.API.STREAM.UPDATE.${AUDIT_STREAM}`, ...wholeStream(REGISTRY_STREAM)],

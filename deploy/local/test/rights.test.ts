@@ -114,6 +114,8 @@ const MAY_PUBLISH: Record<string, readonly Who[]> = {
   'cmd.listener.tcp-listener-1.refused': ['ws-ingress', 'lease-manager'],
   'cmd.ingress.ws-ingress-1.dial': ['tcp-listener', 'lease-manager'],
   'cmd.ingress.ws-ingress-1.endpoints': ['lease-manager'],
+  'cmd.listener.tcp-listener-1.trace': ['lease-manager', 'admin'],
+  'cmd.instance.ws-ingress-1.wind_down': ['admin'],
   'device.connected.alice': ['lease-manager'],
   'lease.expired.alice': ['lease-manager'],
   'ports.exhausted.tcp-listener-1': ['lease-manager'],

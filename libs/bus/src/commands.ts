@@ -337,6 +337,8 @@ export const COMMANDS = {
       targets: Type.Array(Type.Object({ port: PortNumber, code: Type.String(), ms: Millis })),
     }),
   },
+  /** Any service: do what SIGTERM does, wind down and end. Answered before it begins. */
+  'instance.wind_down': { to: 'instance', request: Type.Object({}), reply: replyOf({ pid: Type.Integer() }) },
   // ws-ingress, one instance
   /** Answered once the message is handed to the device's socket. */
   'ingress.dial': {

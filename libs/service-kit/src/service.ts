@@ -27,6 +27,9 @@ const COMMON = {
   },
 } as const satisfies Record<string, Setting<unknown>>;
 
+/** Whoever asks for the end of the process hears that it was heard. */
+const ANSWER_FIRST_MS = 100;
+
 type AllSettings<S extends Record<string, Setting<unknown>>> = typeof COMMON & S;
 type ValuesOf<S extends Record<string, Setting<unknown>>> = {
   readonly [K in keyof S]: S[K] extends Setting<infer T> ? T : never;
@@ -135,6 +138,12 @@ export async function runService<S extends Record<string, Setting<unknown>>>(def
     const otlp = common.CULVERT_OTLP_URL;
     const tracing = otlp === '' ? undefined : new Tracing({ url: otlp, service: name, instance: id, log });
     onStop('tracing', () => tracing?.stop());
+    await bus.serveInstance(id, {
+      'instance.wind_down': () => {
+        setTimeout(() => stop('an operator winds it down'), ANSWER_FIRST_MS);
+        return { ok: true, pid: process.pid };
+      },
+    });
     await definition.start({ id, config: values, limits, log, redis, bus, health, tracing, onStop, stop: (why) => stop(why) });
     log.info({ event: 'service.ready', health: health.url });
     process.send?.({ ready: true, id, health: health.url });

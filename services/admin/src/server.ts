@@ -21,6 +21,7 @@ import { deviceRoutes } from './devices.ts';
 import { domainRoutes } from './domain-routes.ts';
 import { enrolmentKeyRoutes } from './enrolment-keys.ts';
 import { hostRoutes } from './host-routes.ts';
+import { instanceRoutes } from './instance-routes.ts';
 import { liveFeed } from './live-feed.ts';
 import { serveOperatorChecks } from './operator-checks.ts';
 import { onError, sendProblem } from './problem.ts';
@@ -148,6 +149,7 @@ export async function buildServer({
   await app.register(ticketRoutes, { bus, records, log });
   const states = new DeviceStates(bus.nc, LAST_WORDS_MS);
   await app.register(traceRoutes, { bus, limits, side, edge, lastWords: (device) => states.of(device) });
+  await app.register(instanceRoutes, { bus });
   await app.register(waitRoutes, { bus, running, side, limits });
   return app as unknown as FastifyInstance;
 }

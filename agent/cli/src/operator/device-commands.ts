@@ -8,6 +8,7 @@ import { addDeviceSettings } from './device-settings-commands.ts';
 import { labelsText } from './enroll-key-commands.ts';
 import { hostCommand } from './host-command.ts';
 import { accessCommand } from './share-commands.ts';
+import { addSteering } from './steer-commands.ts';
 
 /** `culvert device add|list|show|revoke|rotate|label|policy|host`. */
 export function deviceCommands(): Command {
@@ -58,6 +59,7 @@ export function deviceCommands(): Command {
   );
   addDeviceSettings(device);
   hostCommand(device);
+  addSteering(device);
   return device.addCommand(accessCommand());
 }
 
