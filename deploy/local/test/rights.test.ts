@@ -237,7 +237,7 @@ const KEYS: Record<string, { read: readonly RedisUser[]; write: readonly RedisUs
   'kept:operator:alice': { read: [], write: [] },
   'kept:enrolment:x': { read: [], write: [] },
   'keeping:unmirrored': { read: [], write: [] },
-  'lease:alice': { read: ['port-allocator'], write: ['port-allocator'] },
+  'lease:alice': { read: ['port-allocator', 'edge'], write: ['port-allocator'] },
   'leases:due': { read: [], write: [] },
   'ports:tcp-listener-1': { read: ['port-allocator'], write: ['port-allocator'] },
   outbox: { read: ['port-allocator'], write: ['port-allocator'] },
