@@ -60,7 +60,7 @@ export class RunningAgent {
   ) {
     const line = [...prefix, ...program, '--server', server, '--name', name, '--json', ...args, ...mappings];
     this.#child = spawn(line[0] as string, line.slice(1), {
-      env: { PATH: process.env.PATH, CULVERT_TOKEN: token, ...env },
+      env: { PATH: process.env.PATH, ...(token === '' ? {} : { CULVERT_TOKEN: token }), ...env },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     let rest = '';

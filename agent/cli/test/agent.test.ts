@@ -95,6 +95,15 @@ describe('culvert agent', () => {
     await server.control(0);
   });
 
+  it('is refused with two tokens, as nobody can know which was meant', async () => {
+    const two = ['agent', '--server', 'http://127.0.0.1:1', '--name', 'alice', '--token-file', tokenFile, '80'];
+    const result = await runCli(two, { CULVERT_TOKEN: 'device-token' });
+    expect(result).toMatchObject({ code: 2, stderr: expect.stringContaining('--token-file and CULVERT_TOKEN are both given') });
+    const enrolling = [...two.slice(0, 5), '--enroll-file', tokenFile, '--token-file', join(dir, 'none'), '80'];
+    const other = await runCli(enrolling, { CULVERT_TOKEN: 'device-token' });
+    expect(other).toMatchObject({ code: 2, stderr: expect.stringContaining('enrolment key and CULVERT_TOKEN') });
+  });
+
   it('reports all faults of its options at once and exits with 2', async () => {
     const bad = ['--server', 'ftp://x', '--name', 'Alice', '--token-file', join(dir, 'absent'), '--ca-file', tokenFile];
     const result = await runCli(['agent', ...bad, '--max-transfers', 'many', '--verbose', '80', '99999', 'tcp:80']);

@@ -10,6 +10,7 @@ export * from './random-id.ts';
 export * from './rates.ts';
 export * from './reassertion.ts';
 export * from './redis.ts';
+export * from './remote.ts';
 export * from './service.ts';
 export * from './tokens.ts';
 export * from './tracing.ts';

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Records } from '@culvert/bus';
-import { InstanceRegistration, runService, setting } from '@culvert/service-kit';
+import { edgeNetworks, InstanceRegistration, runService, setting } from '@culvert/service-kit';
 import { Counter } from 'prom-client';
 import { buildServer } from './server.ts';
 import { Visitors } from './visitors.ts';
@@ -29,6 +29,7 @@ await runService({
     },
     CULVERT_WEBHOOK_PRIVATE: { read: setting.flag(), fallback: false },
     CULVERT_ACCESS: { read: setting.text(/^(?:public|private)$/, 'public or private'), fallback: 'public' },
+    CULVERT_EDGE_NETWORKS: edgeNetworks(),
     CULVERT_TLS_CERT_FILE: { read: setting.text(), fallback: '' },
     CULVERT_TLS_KEY_FILE: { read: setting.text(), fallback: '' },
   },
@@ -55,6 +56,7 @@ await runService({
       limits,
       registry: health.registry,
       token: config.CULVERT_ADMIN_TOKEN,
+      edges: config.CULVERT_EDGE_NETWORKS,
       webhooksPrivate: config.CULVERT_WEBHOOK_PRIVATE,
       access: config.CULVERT_ACCESS === 'private' ? 'private' : 'public',
       domain: config.CULVERT_DOMAIN,

@@ -1,6 +1,7 @@
+import type { BlockList } from 'node:net';
 import { AuditLog, type Bus, Records } from '@culvert/bus';
 import { CulvertError, type Limits } from '@culvert/contracts';
-import type { Logger } from '@culvert/service-kit';
+import { edgeNetworks, type Logger } from '@culvert/service-kit';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
@@ -54,6 +55,8 @@ export interface AdminOptions {
   access?: 'public' | 'private';
   /** Under which the system gives names out; default culvert.localhost. */
   domain?: string;
+  /** Whose X-Forwarded-For the audit log believes; default: private networks. */
+  edges?: BlockList;
   /** Told of every route and the role that it wants. */
   onRoute?: (route: { method: string; url: string; role: string | undefined }) => void;
   /** Where the API is measured; nowhere without it. */
@@ -85,6 +88,7 @@ export async function buildServer({
   access = 'public',
   domain = 'culvert.localhost',
   edge = new URL(`${side.scheme}://${side.tcpHost}:${side.port}`),
+  edges = edgeNetworks().fallback,
 }: AdminOptions): Promise<FastifyInstance> {
   const app = fastify({
     ...(tls === undefined
@@ -112,7 +116,7 @@ export async function buildServer({
       for (const one of [method].flat()) onRoute({ method: one, url, role: config?.role });
     });
   }
-  guardRoutes(app as unknown as FastifyInstance, rights, audit);
+  guardRoutes(app as unknown as FastifyInstance, rights, audit, edges);
   await serveOperatorChecks(bus, rights);
   const running = new RunningUses(rights, bus, limits.RECHECK_MS);
   app.addHook('preClose', async () => running.close());

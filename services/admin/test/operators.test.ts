@@ -1,3 +1,4 @@
+import { BlockList } from 'node:net';
 import type { AuditEntry } from '@culvert/bus';
 import { DEFAULT_LIMITS } from '@culvert/contracts';
 import { createLogger, digestOf } from '@culvert/service-kit';
@@ -194,6 +195,31 @@ describe('a login', () => {
 });
 
 describe('the audit log', () => {
+  it('says from where: what the edge saw, and what the client itself tells of others is left out', async () => {
+    const told = { 'x-forwarded-for': '203.0.113.9, 198.51.100.7' };
+    await call(ROOT, 'POST', '/v1/devices', { name: 'afar' }, told);
+    expect((await audited('object=afar'))[0]).toMatchObject({ from: '198.51.100.7' });
+    await call(ROOT, 'POST', '/v1/devices', { name: 'near' });
+    expect((await audited('object=near'))[0]).toMatchObject({ from: '127.0.0.1' });
+    const strict = await buildServer({
+      ...{
+        bus: {
+          ...stack.bus,
+          request: stack.bus.request.bind(stack.bus),
+          requestOf: stack.bus.requestOf.bind(stack.bus),
+          serve: async () => {},
+          nc: stack.bus.nc,
+        },
+      },
+      ...{ log, id: 'admin-2', token: ROOT, limits: DEFAULT_LIMITS, edges: new BlockList() },
+      side: { scheme: 'http', port: 8080, tcpHost: 'culvert.localhost' },
+    });
+    const headers = { authorization: `Bearer ${ROOT}`, ...told };
+    await strict.inject({ method: 'POST', url: '/v1/devices', headers, payload: { name: 'elsewhere' } });
+    await strict.close();
+    expect((await audited('object=elsewhere'))[0]).toMatchObject({ from: '127.0.0.1' });
+  });
+
   it('has every write before its answer: who, what, to whom, from where and how it ended', async () => {
     const token = await added('anna', 'operator');
     await call(token, 'POST', '/v1/devices', { name: 'audited' });

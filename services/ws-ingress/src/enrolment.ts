@@ -1,9 +1,8 @@
 import { errorOfRefusal } from '@culvert/bus';
 import { CulvertError, ENROLL_PATH } from '@culvert/contracts';
-import { digestOf, type Handshake, idOfEnrolmentKey, isWellFormedToken } from '@culvert/service-kit';
+import { digestOf, type Handshake, idOfEnrolmentKey, isWellFormedToken, remoteOf } from '@culvert/service-kit';
 import { parseEnrolment, renderEnrolled } from '@culvert/wire';
 import { type HandshakeDeps, refusalOf } from './handshake.ts';
-import { remoteOf } from './remote.ts';
 
 export const isEnrolment = ({ request }: Handshake): boolean => request.url?.split('?', 1)[0] === ENROLL_PATH;
 
@@ -14,7 +13,7 @@ export async function serveEnrolment(
 ): Promise<void> {
   const { bus, gate, limits, log, metrics } = deps;
   const { request } = handshake;
-  const remote = remoteOf(handshake, deps.edges);
+  const remote = remoteOf(handshake.request, deps.edges);
   const asked = parseEnrolment(request.method ?? '', request.url ?? '', request.headers);
   try {
     gate.enter(remote);

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { BlockList } from 'node:net';
 import { type Bus, errorOfRefusal } from '@culvert/bus';
 import { CulvertError, ERRORS, type Limits, SUBPROTOCOL } from '@culvert/contracts';
-import { digestOf, type Handshake, isWellFormedToken, type Logger } from '@culvert/service-kit';
+import { digestOf, type Handshake, isWellFormedToken, type Logger, remoteOf } from '@culvert/service-kit';
 import { type ControlHandshake, parseControlHandshake } from '@culvert/wire';
 import type { WebSocket, WebSocketServer } from 'ws';
 import type { Connections } from './connections.ts';
@@ -11,7 +11,6 @@ import type { Gate } from './gate.ts';
 import type { InlineGrant } from './inline-transfers.ts';
 import type { IngressMetrics } from './metrics.ts';
 import type { Releases } from './releases.ts';
-import { remoteOf } from './remote.ts';
 import type { Turns } from './turns.ts';
 
 export interface HandshakeDeps {
@@ -48,7 +47,7 @@ const WIND_DOWN_RETRY_MS = 1_000;
 export async function serveHandshake(handshake: Handshake, deps: HandshakeDeps): Promise<void> {
   const { connections, gate, limits, log, metrics, releases, turns } = deps;
   const { request } = handshake;
-  const remote = remoteOf(handshake, deps.edges);
+  const remote = remoteOf(handshake.request, deps.edges);
   const asked = parseControlHandshake(request.method ?? '', request.url ?? '', request.headers, limits);
   const startedAt = performance.now();
   let settled = (): void => {};

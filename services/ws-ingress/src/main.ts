@@ -1,9 +1,8 @@
-import { BlockList } from 'node:net';
 import { HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS, SUBPROTOCOL } from '@culvert/contracts';
 import {
+  edgeNetworks,
   InstanceRegistration,
   MANY_DESCRIPTORS,
-  type Reader,
   Reassertion,
   runService,
   serveHandshakes,
@@ -27,16 +26,10 @@ import { endLost } from './lost.ts';
 import { createMetrics } from './metrics.ts';
 import { publicSideOf } from './public-side.ts';
 import { Releases } from './releases.ts';
-import { PRIVATE_NETWORKS, readNetworks } from './remote.ts';
 import { Turns } from './turns.ts';
 import { windDown } from './wind-down.ts';
 
 const SERVICE = 'ws-ingress';
-
-const networks: Reader<BlockList> = (text) => {
-  const value = readNetworks(text);
-  return value === undefined ? { expected: 'networks such as 10.0.0.0/8,::1' } : { value };
-};
 
 await runService({
   name: SERVICE,
@@ -47,8 +40,7 @@ await runService({
     CULVERT_PUBLIC_HOST: { read: setting.text(), fallback: '' },
     CULVERT_PUBLIC_PORT: { read: setting.port(), fallback: 0 },
     CULVERT_PUBLIC_SCHEME: { read: setting.text(/^https?$/, 'http or https'), fallback: 'http' },
-    /** Whose X-Forwarded-For is believed. */
-    CULVERT_EDGE_NETWORKS: { read: networks, fallback: readNetworks(PRIVATE_NETWORKS) ?? new BlockList() },
+    CULVERT_EDGE_NETWORKS: edgeNetworks(),
     CULVERT_HEARTBEAT: { read: setting.duration(HEARTBEAT_MIN_MS, HEARTBEAT_MAX_MS), fallback: HEARTBEAT_DEFAULT_MS },
   },
   check: (_values, limits) =>

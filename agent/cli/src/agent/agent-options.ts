@@ -83,6 +83,9 @@ function forwardsOf(list: string, faults: string[]): Mapping[] {
 
 /** The token file is read anew before every connection, so that a rotated token needs no restart. */
 function tokenSource(file: string | undefined, env: Environment, faults: string[]): () => string {
+  if (file !== undefined && env.CULVERT_TOKEN !== undefined) {
+    faults.push('--token-file and CULVERT_TOKEN are both given; expected one of them');
+  }
   if (file !== undefined) {
     const read = (): string => {
       const token = readFileSync(file, 'utf8').trim();

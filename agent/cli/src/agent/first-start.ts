@@ -47,6 +47,7 @@ export async function firstStart(flags: AgentFlags, env: Environment, signal: Ab
   const file = flags.tokenFile ?? defaultTokenFile(name);
   if (existsSync(file)) return { ...flags, tokenFile: file };
   const faults: string[] = [];
+  if (env.CULVERT_TOKEN !== undefined) faults.push('an enrolment key and CULVERT_TOKEN are both given; expected one of them');
   const ca = certificates(flags.caFile, env, faults);
   if (faults.length > 0) throw usageError(faults, 'agent');
   const kept = `${file}.new`;

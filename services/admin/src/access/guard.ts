@@ -1,5 +1,7 @@
+import type { BlockList } from 'node:net';
 import type { AuditLog } from '@culvert/bus';
 import type { Role } from '@culvert/contracts';
+import { remoteOf } from '@culvert/service-kit';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Operator, Rights } from './rights.ts';
 
@@ -22,9 +24,9 @@ const READS = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 /**
  * Puts every route behind its role and every write into the audit log, before the answer goes out. A route that does not
- * say what it needs stops the start: what is forgotten is closed, not open.
+ * say what it needs stops the start: what is forgotten is closed, not open. `edges`: who says for whom it asks.
  */
-export function guardRoutes(app: FastifyInstance, rights: Rights, audit: Pick<AuditLog, 'write'>): void {
+export function guardRoutes(app: FastifyInstance, rights: Rights, audit: Pick<AuditLog, 'write'>, edges: BlockList): void {
   app.decorateRequest('operator', null);
   app.decorateRequest('audited');
   app.addHook('onRoute', ({ method, url, config }) => {
@@ -43,11 +45,11 @@ export function guardRoutes(app: FastifyInstance, rights: Rights, audit: Pick<Au
     if (role !== undefined) reply.header('cache-control', 'no-store');
     if (action === undefined || request.operator === null || request.audited.done) return;
     request.audited.done = true; // once: should this very entry fail, the answer to that is not audited
-    await audit.write(entryOf(request, reply, action, request.operator));
+    await audit.write(entryOf(request, reply, action, request.operator, edges));
   });
 }
 
-function entryOf(request: FastifyRequest, reply: FastifyReply, action: string, operator: Operator) {
+function entryOf(request: FastifyRequest, reply: FastifyReply, action: string, operator: Operator, edges: BlockList) {
   const { object, detail, outcome } = request.audited;
   const params = request.params as { name?: string; id?: string };
   return {
@@ -55,7 +57,7 @@ function entryOf(request: FastifyRequest, reply: FastifyReply, action: string, o
     role: operator.role,
     action,
     object: (object ?? params.name ?? params.id ?? '').slice(0, 256),
-    from: request.ip.slice(0, 128),
+    from: remoteOf(request.raw, edges),
     outcome: outcome ?? (reply.statusCode < 400 ? 'ok' : 'failed'),
     detail,
   };
