@@ -1,18 +1,13 @@
 /**
  * `npm run native:lwip`: builds the firmware of the microcontroller port and prints what it takes. Compilers come from Debian,
- * lwIP from Debian's archive of sources.
+ * lwIP from Debian's sources.
  */
-import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { installSystemPackages } from '../../../../deploy/local/bin/system.mjs';
+import { run } from '../../test/build.ts';
+import { fetchDebianSource } from '../../test/debian-source.ts';
 
-const LWIP = {
-  url: 'http://deb.debian.org/debian/pool/main/l/lwip/lwip_2.1.3+dfsg1.orig.tar.xz',
-  sha256: '0a8276d09fc4e97bbba2f953d74af2388fc2195ea156be9d7589e297a68fde24',
-  folder: 'lwip-2.1.3',
-};
 const HERE = import.meta.dirname;
 const DIST = join(HERE, 'dist');
 const BOARD = 'lm3s6965evb';
@@ -28,7 +23,7 @@ export interface Firmware {
 export async function buildFirmware(): Promise<Firmware> {
   await installSystemPackages(['firmware']);
   mkdirSync(DIST, { recursive: true });
-  const lwip = fetchLwip();
+  const lwip = fetchDebianSource('lwip', join(DIST, 'lwip'));
   const build = join(DIST, BOARD);
   const toolchain = join(HERE, 'boards', BOARD, 'toolchain.cmake');
   run('cmake', ['-S', HERE, '-B', build, `-DCMAKE_TOOLCHAIN_FILE=${toolchain}`, `-DLWIP_DIR=${lwip}`, `-DBOARD=${BOARD}`]);
@@ -40,24 +35,6 @@ export async function buildFirmware(): Promise<Firmware> {
     return Number(bytes);
   };
   return { elf: join(build, 'firmware.elf'), flash: used('FLASH'), ram: used('RAM') };
-}
-
-function fetchLwip(): string {
-  const folder = join(DIST, LWIP.folder);
-  if (existsSync(join(folder, 'src/include/lwip/init.h'))) return folder;
-  const archive = join(DIST, 'lwip.tar.xz');
-  run('curl', ['-fsSL', '--retry', '3', '--max-time', '120', '-o', archive, LWIP.url]);
-  const sha256 = createHash('sha256').update(readFileSync(archive)).digest('hex');
-  if (sha256 !== LWIP.sha256) throw new Error(`${LWIP.url} has the SHA-256 ${sha256}, expected ${LWIP.sha256}`);
-  run('tar', ['-xJf', archive, '-C', DIST]);
-  return folder;
-}
-
-function run(command: string, args: readonly string[]): string {
-  const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8', timeout: 300_000 });
-  if (status !== 0)
-    throw new Error(`${command} ${args.join(' ')} failed: ${error?.message ?? `exit code ${status}`}\n${stdout}\n${stderr}`);
-  return stdout;
 }
 
 if (import.meta.main) {

@@ -33,7 +33,7 @@ typedef struct cv_lwip_target {
   void (*close)(unsigned visitor);
 } cv_lwip_target;
 
-/* A dial that waits for a transfer which is only being closed: the server counts that one as free already. */
+/* A dial that waits for a transfer to be free: the server counts one as that before the last words of its end are said. */
 typedef struct cv_lwip_dial {
   uint8_t used;
   uint8_t canary;

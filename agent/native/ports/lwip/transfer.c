@@ -43,21 +43,14 @@ static int start(cv_lwip *d, cv_lwip_transfer *t, const char *path, int canary, 
   return 1;
 }
 
-/* Keeps the dial when one of the transfers is only being closed; false when there is no such. */
+/* Keeps the dial until a transfer is free; false when as many wait already. */
 static int wait_for_turn(cv_lwip *d, const cv_message *dial, cv_ms now) {
   cv_lwip_dial *place = NULL;
-  int closing = 0;
   unsigned i;
   for (i = 0; i < CV_LWIP_TRANSFERS; i++) {
-    uint8_t state = d->transfers[i].transfer.state;
-    if (state == CV_TRANSFER_FINISHED || state == CV_TRANSFER_BROKEN) closing++;
-    if (d->dials[i].used) {
-      closing--;
-    } else {
-      place = &d->dials[i];
-    }
+    if (!d->dials[i].used) place = &d->dials[i];
   }
-  if (closing <= 0 || place == NULL || dial->id.length > CV_ID_MAX || dial->path.length > CV_PATH_MAX) return 0;
+  if (place == NULL || dial->id.length > CV_ID_MAX || dial->path.length > CV_PATH_MAX) return 0;
   place->used = 1;
   place->canary = (uint8_t)(dial->canary != 0);
   place->since = now;
