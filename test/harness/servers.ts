@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { findProgram } from '../../deploy/local/bin/system.mjs';
 
 /** A real server process of a test, on a free loopback port, in a private directory. */
 export interface ServerProcess {
@@ -35,7 +36,7 @@ const READY_MS = 10_000;
 /** redis-server with an append-only file, so that a kill loses nothing that was acknowledged. */
 export function startRedis(options: ServerOptions = {}): Promise<ServerProcess> {
   return startServer('redis', options, (port, dir) => ({
-    command: 'redis-server',
+    command: findProgram('redis-server') ?? 'redis-server',
     args: [
       ...['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', '', '--daemonize', 'no'],
       ...['--appendonly', 'yes', '--appendfsync', 'everysec'],
@@ -50,7 +51,7 @@ export function startNats(options: ServerOptions = {}): Promise<ServerProcess> {
   return startServer('nats', options, (port, dir) => {
     const config = join(dir, 'nats.conf');
     writeFileSync(config, `host: 127.0.0.1\nport: ${port}\njetstream { store_dir: ${JSON.stringify(join(dir, 'jetstream'))} }\n`);
-    return { command: 'nats-server', args: ['-c', config], greeting: '', expected: 'INFO' };
+    return { command: findProgram('nats-server') ?? 'nats-server', args: ['-c', config], greeting: '', expected: 'INFO' };
   });
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { NATIVE, run } from '../test/build.ts';
 import type { Target } from './targets.ts';
@@ -11,33 +11,6 @@ export interface Sizes {
   tls: number;
   plain: number;
   dynamic: number;
-}
-
-/**
- * Debian's source of mbedTLS, by an apt of our own: the machine's lists stay as they are.
- *
- * @returns The folder of the source.
- */
-export function fetchMbedtls(dir: string): string {
-  const found = (): string | undefined =>
-    existsSync(dir) ? readdirSync(dir).find((name) => /^mbedtls-[0-9.]+$/.test(name)) : undefined;
-  if (found() === undefined) {
-    for (const folder of ['lists/partial', 'parts', 'cache/archives/partial']) mkdirSync(join(dir, folder), { recursive: true });
-    const sources = readFileSync('/etc/apt/sources.list.d/debian.sources', 'utf8');
-    writeFileSync(join(dir, 'parts/src.sources'), sources.replaceAll(/^Types:.*$/gm, 'Types: deb-src'));
-    const own = [
-      `Dir::Etc::sourcelist=/dev/null`,
-      `Dir::Etc::sourceparts=${join(dir, 'parts')}`,
-      `Dir::State::lists=${join(dir, 'lists')}`,
-      `Dir::Cache=${join(dir, 'cache')}`,
-      'APT::Sandbox::User=root',
-    ].flatMap((option) => ['-o', option]);
-    run('apt-get', [...own, 'update', '-q'], { timeoutMs: 120_000 });
-    run('apt-get', [...own, 'source', '-q', '--only-source', 'mbedtls'], { timeoutMs: 120_000, cwd: dir });
-  }
-  const name = found();
-  if (name === undefined) throw new Error(`apt-get source left no mbedtls in ${dir}`);
-  return join(dir, name);
 }
 
 /** Builds the agent for a target; the path of the program, stripped. */

@@ -14,9 +14,10 @@ import { installSystemPackages } from '../../../deploy/local/bin/system.mjs';
 import { ITEMS } from '../../../test/conformance/device/items/index.ts';
 import { grade } from '../../../test/conformance/device/suite.ts';
 import { NATIVE, run } from '../test/build.ts';
+import { fetchDebianSource } from '../test/debian-source.ts';
 import { buildFuzzer, fuzz } from '../test/fuzz.ts';
 import { replays } from '../test/replay.ts';
-import { buildCortexM3, buildTarget, fetchMbedtls, type Sizes } from './build.ts';
+import { buildCortexM3, buildTarget, type Sizes } from './build.ts';
 import { TARGETS, type Target } from './targets.ts';
 
 /** What the agent does not claim. */
@@ -108,7 +109,7 @@ async function check(target: Target, mbedtls: string): Promise<{ sizes: Sizes; v
 
 await installSystemPackages(['native', 'cross']);
 mkdirSync(join(dir, 'mbedtls'), { recursive: true });
-const mbedtls = fetchMbedtls(join(dir, 'mbedtls'));
+const mbedtls = fetchDebianSource('mbedtls', join(dir, 'mbedtls'));
 const m3 = buildCortexM3(dir);
 console.log(`Cortex-M3, -Os: the library has ${m3.core.text} text, ${m3.core.data} data, ${m3.core.bss} bss;`);
 console.log(`a control connection takes ${m3.control} bytes, a transfer ${m3.transfer}, beside buffers`);

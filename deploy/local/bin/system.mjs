@@ -96,8 +96,7 @@ const NEEDS = {
     { package: 'libnewlib-arm-none-eabi', there: () => existsSync('/usr/lib/arm-none-eabi/newlib/nano.specs') },
     { package: 'cmake', there: () => findProgram('cmake') !== undefined },
     { package: 'make', there: () => findProgram('make') !== undefined },
-    { package: 'curl', there: () => findProgram('curl') !== undefined },
-    { package: 'xz-utils', there: () => findProgram('xz') !== undefined },
+    { package: 'dpkg-dev', there: () => findProgram('dpkg-source') !== undefined }, // unpacks the source of lwIP
     { package: 'qemu-system-arm', there: () => findProgram('qemu-system-arm') !== undefined },
   ],
   // Checks alert rules and PromQL.

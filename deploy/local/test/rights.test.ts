@@ -7,6 +7,7 @@ import { DEFAULT_LIMITS } from '@culvert/contracts';
 import { connect as connectNats, type NatsConnection } from '@nats-io/transport-node';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { findProgram } from '../bin/system.mjs';
 import { Memory } from '../src/memory.ts';
 import { type NatsUser, planNats } from '../src/nats.ts';
 import { freePort } from '../src/ports.ts';
@@ -19,7 +20,7 @@ let redisUrl: (user: RedisUser) => string;
 
 beforeAll(async () => {
   const memory = new Memory(dir);
-  const nats = planNats('nats-server', dir, await freePort(), DEFAULT_LIMITS, memory);
+  const nats = planNats(findProgram('nats-server') ?? 'nats-server', dir, await freePort(), DEFAULT_LIMITS, memory);
   const redis = planRedis('redis-server', dir, await freePort([Number(new URL(nats.urlOf('admin')).port)]), memory);
   for (const plan of [nats, redis]) children.push(spawn(plan.command, plan.args, { stdio: 'ignore' }));
   const until = Date.now() + 20_000;
