@@ -45,7 +45,7 @@ describe('a running stack', () => {
 
   it('says in stack.json where everything is, to its owner only', async () => {
     expect(Object.keys(info).sort()).toEqual(
-      ['admin', 'adminToken', 'demo', 'domain', 'edge', 'nats', 'natsServer', 'nginx', 'redis', 'services'].sort(),
+      ['admin', 'adminToken', 'ca', 'demo', 'domain', 'edge', 'nats', 'natsServer', 'nginx', 'redis', 'services'].sort(),
     );
     expect(statSync(join(stack.stateDir, 'stack.json')).mode & 0o777).toBe(0o600);
     expect(info.demo).toBeNull();

@@ -126,6 +126,7 @@ describe('a control connection', () => {
     expect(await world.bus.requestOf(INGRESS, 'ingress.probe', { device: other.name, epoch: other.epoch })).toEqual({
       ok: true,
       alive: true,
+      here: true,
     });
     other.device.ws.close(1000);
   });
@@ -133,7 +134,11 @@ describe('a control connection', () => {
   it('ignores messages of unknown types', async () => {
     const { name, device, epoch } = await ready();
     device.send({ type: 'weather', id: 'sunny' });
-    expect(await world.bus.requestOf(INGRESS, 'ingress.probe', { device: name, epoch })).toEqual({ ok: true, alive: true });
+    expect(await world.bus.requestOf(INGRESS, 'ingress.probe', { device: name, epoch })).toEqual({
+      ok: true,
+      alive: true,
+      here: true,
+    });
     device.ws.close(1000);
   });
 
@@ -198,13 +203,18 @@ describe('a control connection', () => {
     const idle = await ready();
     const { name, device, epoch } = await ready();
     device.ws.pause();
-    expect(await world.bus.requestOf(INGRESS, 'ingress.probe', { device: name, epoch })).toEqual({ ok: true, alive: false });
+    expect(await world.bus.requestOf(INGRESS, 'ingress.probe', { device: name, epoch })).toEqual({
+      ok: true,
+      alive: false,
+      here: true,
+    });
     expect(await releaseOf(name)).toMatchObject({ reason: 'heartbeat_lost', epoch });
     expect(await metricOf(ingress, 'culvert_heartbeat_losses_total')).toBeGreaterThan(0);
     device.ws.resume();
     expect((await device.end()).code).toSatisfy((code: number) => code === 4414 || code === 1006);
     expect(await world.bus.requestOf(INGRESS, 'ingress.probe', { device: idle.name, epoch: idle.epoch })).toMatchObject({
       alive: true,
+      here: true,
     });
     expect(idle.device.closed).toBeUndefined();
     idle.device.ws.close(1000);
