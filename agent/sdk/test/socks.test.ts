@@ -120,6 +120,9 @@ describe('the SOCKS server', () => {
     let beyond = 'served';
     while (beyond !== '' && Date.now() < deadline) beyond = await talk(GREETING);
     await Promise.all(idle.map((socket) => (socket.destroyed ? undefined : closed(socket.resume()))));
-    expect(await talk(Buffer.concat([GREETING, request('example.com', 80)]))).toBe('050005020001000000000000');
+    // Their ends are seen here before the server counts them as gone.
+    let answer = '';
+    while (answer === '' && Date.now() < deadline) answer = await talk(Buffer.concat([GREETING, request('example.com', 80)]));
+    expect(answer).toBe('050005020001000000000000');
   });
 });
