@@ -1,5 +1,5 @@
 /**
- * `npm test`: installs what is missing, runs the checks and every test, and ends with the line `N passed, N failed`.
+ * `npm test`: installs what is missing, runs the checks and every test but the long ones, and ends with the line `N passed, N failed`.
  * `test.ts unit` leaves out the tests that run a whole stack; further arguments name the files to run.
  */
 import { spawn } from 'node:child_process';
@@ -10,6 +10,8 @@ import { installSystemPackages } from '../../deploy/local/bin/system.mjs';
 import { type CheckResults, runChecks } from './checks.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
+/** Tests that take minutes, most of them waiting: `npm run test:long`, which `.ci/run` calls after `npm test`. */
+const LONG_TESTS = ['test/survival/**', 'test/conformance/broken/**'];
 /** Tests that run a whole stack. */
 const STACK_TESTS = [
   'deploy/local/test/**',
@@ -37,7 +39,7 @@ try {
 }
 
 const checks = runChecks();
-const tests = await runTests(files, unit ? STACK_TESTS : []);
+const tests = await runTests(files, unit ? [...STACK_TESTS, ...LONG_TESTS] : files.length === 0 ? LONG_TESTS : []);
 const failed = checks.failed + tests.failed;
 console.log(`${checks.passed + tests.passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);
