@@ -1,6 +1,6 @@
 /**
  * `npm test`: installs what is missing, runs the checks and every test but the long ones, and ends with the line `N passed, N failed`.
- * `test.ts unit` leaves out the tests that run a whole stack; further arguments name the files to run.
+ * `test.ts unit` leaves out the tests that run a whole stack, `test.ts long` runs the long ones; further arguments name the files to run.
  */
 import { join } from 'node:path';
 import { installSystemPackages } from '../../deploy/local/bin/system.mjs';
@@ -9,7 +9,8 @@ import { runTests } from './vitest-run.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 /** Tests that take minutes, most of them waiting: `npm run test:long`, which `.ci/run` calls after `npm test`. */
-const LONG_TESTS = ['test/survival/**', 'test/conformance/broken/**'];
+const LONG_FOLDERS = ['test/survival', 'test/conformance/broken', 'test/load'];
+const LONG_TESTS = LONG_FOLDERS.map((folder) => `${folder}/**`);
 /** Tests that run a whole stack. */
 const STACK_TESTS = [
   'deploy/local/test/**',
@@ -22,7 +23,7 @@ const STACK_TESTS = [
 
 const [first, ...rest] = process.argv.slice(2);
 const unit = first === 'unit';
-const files = first === undefined || unit ? rest : [first, ...rest];
+const files = first === 'long' ? [...LONG_FOLDERS, ...rest] : first === undefined || unit ? rest : [first, ...rest];
 
 await installSystemPackages(['redis-server', 'nats-server', 'nginx']);
 try {
