@@ -1,23 +1,16 @@
-import {
-  type Bus,
-  type CommandReply,
-  type CommandRequest,
-  DeviceName,
-  errorOfRefusal,
-  type Records,
-  type SharedCommand,
-} from '@culvert/bus';
+import { DeviceName, type Records } from '@culvert/bus';
 import { CulvertError, faultOfDeviceName } from '@culvert/contracts';
 import { createDeviceToken, digestOf, type Logger } from '@culvert/service-kit';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import Type from 'typebox';
 import { dropGrants } from './access-routes.ts';
+import type { Ask } from './ask.ts';
 import { DeviceView, type PublicSide, viewOf } from './device-view.ts';
 import { dropDomains } from './domain-routes.ts';
 import { problems } from './problem.ts';
 
 export interface DeviceRoutesOptions {
-  bus: Pick<Bus, 'request'>;
+  ask: Ask;
   records: Records;
   side: PublicSide;
   log: Logger;
@@ -34,37 +27,12 @@ const Issued = Type.Object({
   name: DeviceName,
   token: Type.String({ description: 'Shown this once: only its digest is stored' }),
 });
-const Page = Type.Object({
-  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 100 })),
-  cursor: Type.Optional(Type.String({ maxLength: 128, description: '`cursor` of the page before' })),
-});
-
-type Granted<N extends SharedCommand> = Extract<CommandReply<N>, { ok: true }>;
 
 /** `/v1/devices`: the registry of devices and the state of their leases. */
 export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = async (
   app,
-  { bus, records, side, log, revokeMs },
+  { ask, records, side, log, revokeMs },
 ) => {
-  /** A command whose refusal becomes the answer's problem document. */
-  const ask = async <N extends SharedCommand>(
-    command: N,
-    payload: CommandRequest<N>,
-    timeoutMs?: number,
-  ): Promise<Granted<N>> => {
-    let reply: CommandReply<N>;
-    try {
-      reply = await bus.request(command, payload, timeoutMs === undefined ? {} : { timeoutMs });
-    } catch (cause) {
-      // Thrown by the bus itself it means that no lease-manager answers, not that the device does not exist.
-      if (cause instanceof CulvertError && cause.code !== 'internal') {
-        throw new CulvertError('unavailable', 'no lease-manager answers', { cause });
-      }
-      throw cause;
-    }
-    if (!reply.ok) throw errorOfRefusal(reply as Extract<CommandReply<N>, { ok: false }>);
-    return reply as Granted<N>;
-  };
   const checkName = (name: string): string => {
     const fault = faultOfDeviceName(name);
     if (fault !== undefined) throw new CulvertError('bad_request', fault);
@@ -88,38 +56,6 @@ export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = asyn
       const { created_at } = await ask('device.add', { device: name, token_digest: digestOf(token) });
       log.info({ event: 'device.added', device: name });
       return reply.code(201).send({ name, token, created_at });
-    },
-  );
-
-  app.get(
-    '/v1/devices',
-    {
-      config: { role: 'viewer' },
-      schema: {
-        summary: 'List devices, ordered by name',
-        querystring: Type.Object({
-          ...Page.properties,
-          label: Type.Optional(
-            Type.Array(Type.String({ maxLength: 200 }), {
-              maxItems: 8,
-              description: 'Only devices with this label, as name=value; several: with all',
-            }),
-          ),
-        }),
-        response: {
-          200: Type.Object({
-            devices: Type.Array(DeviceView),
-            cursor: Type.Union([Type.String(), Type.Null()], { description: 'Asks for the next page; null on the last one' }),
-          }),
-          ...problems(400),
-        },
-      },
-    },
-    async (request) => {
-      const { limit = 100, cursor, label = [] } = request.query;
-      const labels = labelsOf(label);
-      const page = await ask('device.list', { limit, ...(cursor === undefined ? {} : { cursor }), ...labels });
-      return { devices: page.devices.map(({ lease, ...record }) => viewOf(record, lease, side)), cursor: page.cursor };
     },
   );
 
@@ -189,13 +125,3 @@ export const deviceRoutes: FastifyPluginAsyncTypebox<DeviceRoutesOptions> = asyn
     },
   );
 };
-
-/** `site=berlin` → {labels: {site: 'berlin'}}; nothing when no label is asked for. */
-function labelsOf(texts: readonly string[]): { labels?: Record<string, string> } {
-  const pairs = texts.map((text): [string, string] => {
-    const match = /^([a-z0-9][a-z0-9._-]{0,62})=(.{0,128})$/.exec(text);
-    if (match === null) throw new CulvertError('bad_request', `label is ${JSON.stringify(text)}; expected name=value`);
-    return [match[1] ?? '', match[2] ?? ''];
-  });
-  return pairs.length === 0 ? {} : { labels: Object.fromEntries(pairs) };
-}

@@ -15,12 +15,15 @@ import { Rights } from './access/rights.ts';
 import { RunningUses } from './access/running.ts';
 import { accessRoutes } from './access-routes.ts';
 import { measureApi } from './api-metrics.ts';
+import { type Ask, askManager } from './ask.ts';
 import { deviceSettings } from './device-settings.ts';
 import { DeviceStates } from './device-state.ts';
-import type { PublicSide } from './device-view.ts';
+import { type PublicSide, viewOf } from './device-view.ts';
 import { deviceRoutes } from './devices.ts';
 import { domainRoutes } from './domain-routes.ts';
 import { enrolmentKeyRoutes } from './enrolment-keys.ts';
+import { Fleet } from './fleet/fleet.ts';
+import { fleetRoutes } from './fleet/fleet-routes.ts';
 import { hostRoutes } from './host-routes.ts';
 import { instanceRoutes } from './instance-routes.ts';
 import { liveFeed } from './live-feed.ts';
@@ -147,7 +150,14 @@ export async function buildServer({
   await app.register(usageRoutes, { bus, records });
   if (visitors !== undefined) await app.register(visitorRoutes, { visitors });
   await app.register(liveFeed, { bus, running, visitors });
-  await app.register(deviceRoutes, { bus, records, side, log, revokeMs: limits.COMMAND_MS * 2 });
+  const ask = askManager(bus);
+  const fleet = fleetOf(bus, ask, side);
+  app.addHook('onSend', async ({ audited, params, routeOptions: { config } }) => {
+    // Others hear of it from the audit log; who has changed it finds it changed at once.
+    if (config.audit !== undefined) fleet.touch(audited.object ?? (params as { name?: string }).name ?? '');
+  });
+  await app.register(fleetRoutes, { ask, side, fleet });
+  await app.register(deviceRoutes, { ask, records, side, log, revokeMs: limits.COMMAND_MS * 2 });
   await app.register(accessRoutes, { records, limits, bus, side, fallback: access });
   await app.register(domainRoutes, { records, bus, limits, domain });
   await app.register(ticketRoutes, { bus, records, log });
@@ -156,4 +166,23 @@ export async function buildServer({
   await app.register(instanceRoutes, { bus });
   await app.register(waitRoutes, { bus, running, side, limits });
   return app as unknown as FastifyInstance;
+}
+
+function fleetOf(bus: AdminOptions['bus'], ask: Ask, side: PublicSide): Fleet {
+  return new Fleet({
+    bus,
+    list: async (cursor) => {
+      const page = await ask('device.list', { limit: 1_000, ...(cursor === undefined ? {} : { cursor }) });
+      return { devices: page.devices.map(({ lease, ...record }) => viewOf(record, lease, side)), cursor: page.cursor };
+    },
+    show: async (name) => {
+      try {
+        const { device, lease } = await ask('device.show', { device: name });
+        return viewOf(device, lease, side);
+      } catch (error) {
+        if (error instanceof CulvertError && error.code === 'not_found') return null;
+        throw error;
+      }
+    },
+  });
 }

@@ -1,0 +1,100 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { until } from '../../../test/e2e/support.ts';
+import { TestApi } from './api.ts';
+
+let api: TestApi;
+const names = async (query: string): Promise<string[]> => {
+  const { status, body } = await api.call('GET', `/v1/devices?${query}`);
+  expect([status, body]).toMatchObject([200, {}]);
+  return body.devices.map(({ name }: { name: string }) => name);
+};
+
+beforeAll(async () => {
+  api = await TestApi.start();
+  api.add('anna', { created_at: 5, labels: { site: 'berlin' } }, { since: 300 });
+  api.add(
+    'bert',
+    { created_at: 4, labels: { site: 'oslo' } },
+    { since: 100, listener: 'tcp-listener-2', remote: '198.51.100.9' },
+  );
+  api.add('carl', { created_at: 3, notes: 'in the Basement' }, { state: 'grace', since: 200, due: 900 });
+  api.add('dora', { created_at: 2 }, { state: 'reconnecting', since: 400, due: 800 });
+  api.add('emil', { created_at: 1, revoked: true });
+});
+afterAll(() => api?.close());
+
+it('sorts by what is asked for, either way, and puts last what has no such value', async () => {
+  expect(await names('sort=-name')).toEqual(['emil', 'dora', 'carl', 'bert', 'anna']);
+  expect(await names('sort=created_at')).toEqual(['emil', 'dora', 'carl', 'bert', 'anna']);
+  expect(await names('sort=since')).toEqual(['bert', 'carl', 'anna', 'dora', 'emil']);
+  expect(await names('sort=-since')).toEqual(['dora', 'anna', 'carl', 'bert', 'emil']);
+  expect(await names('sort=state')).toEqual(['anna', 'bert', 'carl', 'dora', 'emil']);
+  expect(await names('sort=due')).toEqual(['dora', 'carl', 'anna', 'bert', 'emil']);
+});
+
+it('filters by words, state, label, listener and ingress, and counts what fits', async () => {
+  expect(await names('q=BASEMENT')).toEqual(['carl']);
+  expect(await names('q=oslo+198.51')).toEqual(['bert']);
+  expect(await names('q=anna-x7.culvert')).toEqual(['anna']);
+  expect(await names('state=connected')).toEqual(['anna', 'bert']);
+  expect(await names('state=reconnecting&state=offline')).toEqual(['dora', 'emil']);
+  expect(await names('state=revoked')).toEqual(['emil']);
+  expect(await names('sort=-name&label=site%3Doslo')).toEqual(['bert']);
+  expect(await names('listener=tcp-listener-2')).toEqual(['bert']);
+  expect((await api.call('GET', '/v1/devices?state=grace&limit=1')).body).toMatchObject({
+    total: 2,
+    devices: [{ name: 'carl' }],
+  });
+  expect((await api.call('GET', '/v1/fleet')).body).toEqual({
+    ...{ devices: 5, connected: 2, reconnecting: 1, grace: 1, offline: 1, revoked: 1 },
+  });
+});
+
+it('goes on behind the last one of the page before, though devices have come and gone meanwhile', async () => {
+  const first = (await api.call('GET', '/v1/devices?sort=since&limit=2')).body;
+  expect(first).toMatchObject({ total: 5, devices: [{ name: 'bert' }, { name: 'carl' }] });
+  const leases = new Map(api.leases);
+  api.leases.delete('carl');
+  api.add('fred', {}, { since: 50 });
+  api.manager.nc.publish('lease.expired.carl', '{}');
+  api.manager.nc.publish('device.connected.fred', '{}');
+  await until('the change', async () => ((await names('sort=since'))[0] === 'fred' ? true : undefined));
+  const second = (await api.call('GET', `/v1/devices?sort=since&limit=2&cursor=${first.cursor}`)).body;
+  expect(second.devices.map(({ name }: { name: string }) => name)).toEqual(['anna', 'dora']);
+  api.devices.delete('fred');
+  for (const [name, lease] of leases) api.leases.set(name, lease);
+  for (const name of ['carl', 'fred']) api.manager.nc.publish(`device.connected.${name}`, '{}');
+  await until('the former state', async () => ((await names('sort=since'))[1] === 'carl' ? true : undefined));
+  for (const cursor of ['nonsense', first.cursor]) {
+    const { status, body } = await api.call('GET', `/v1/devices?sort=-since&cursor=${cursor}`);
+    expect([status, body.detail]).toEqual([400, expect.stringContaining('cursor is of another list')]);
+  }
+});
+
+it('has a device at once that was added here, and reads one device again rather than all', async () => {
+  await names('q=a');
+  api.served.length = 0;
+  expect((await api.call('POST', '/v1/devices', { name: 'gina' })).status).toBe(201);
+  expect(await names('q=gina')).toEqual(['gina']);
+  expect(api.served.filter((command) => command === 'device.list')).toEqual([]);
+});
+
+it('refuses an order and a state that there are not, and says which there are', async () => {
+  expect((await api.call('GET', '/v1/devices?sort=size')).body).toMatchObject({ status: 400, code: 'bad_request' });
+  expect((await api.call('GET', '/v1/devices?state=happy')).body).toMatchObject({ status: 400, code: 'bad_request' });
+});
+
+it('finds one among 10,000 without reading them anew', async () => {
+  for (let i = 0; i < 10_000; i++) api.add(`many-${i}`, { labels: { shelf: String(i % 100) } }, { since: i });
+  for (let i = 0; i < 300; i++) api.manager.nc.publish(`device.connected.many-${i}`, '{}'); // more than are read one by one
+  await until('all of them', async () => ((await names('q=many-9999')).length === 1 ? true : undefined));
+  await until('calm', async () => {
+    api.served.length = 0;
+    await names('q=many-9999');
+    return api.served.length === 0 ? true : undefined;
+  });
+  const from = performance.now();
+  for (let i = 0; i < 20; i++) expect(await names(`q=many-${9_000 + i}&sort=-since`)).toHaveLength(1);
+  expect(api.served).toEqual([]);
+  console.log(`a search among 10,000 devices: ${((performance.now() - from) / 20).toFixed(1)} ms`);
+});
