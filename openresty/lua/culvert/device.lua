@@ -141,10 +141,9 @@ end
 --- The same once more after nobody answered there: a listener that was started again has another address than we know.
 function M.transfer_again() return transfer(true) end
 
---- The log phase: counts what was refused for good. Visitors have a host.
-function M.log()
-  local var = ngx.var
-  if REFUSED[ngx.status] and var.culvert_host == '' and var.culvert_path:find('^/v1/') then rates.count('failed_handshakes') end
+--- The log phase, of what is no visitor's: counts what was refused for good. `ended` as in log.lua.
+function M.log(ended)
+  if REFUSED[ended.status] and ended.path:find('^/v1/') then rates.count('failed_handshakes') end
 end
 
 --- No instance can be reached at present.

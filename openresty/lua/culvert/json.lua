@@ -4,9 +4,16 @@ local M = {}
 
 local escapes = { ['"'] = '\\"', ['\\'] = '\\\\', ['\n'] = '\\n', ['\r'] = '\\r', ['\t'] = '\\t' }
 
+local UNSAFE = '[%c"\\\127]'
+
+local function escape(c) return escapes[c] or ('\\u%04x'):format(c:byte()) end
+
+--- A string as JSON.
 local function quote(text)
-  return '"' .. text:gsub('[%c"\\\127]', function(c) return escapes[c] or ('\\u%04x'):format(c:byte()) end) .. '"'
+  return '"' .. (text:find(UNSAFE) and text:gsub(UNSAFE, escape) or text) .. '"'
 end
+
+M.quote = quote
 
 --- Encodes a flat list of {name, value} pairs as an object; pairs whose value is nil are left out.
 function M.object(pairs_list)

@@ -26,43 +26,74 @@ local pending = {}
 
 local function add(series, value) pending[series] = (pending[series] or 0) + value end
 
-local function observe(name, value)
+-- Names that were made before: {[kind] = {[class] = {[outcome] = name}}}. All three are closed lists.
+local names = {}
+
+local function requests_series(kind, class, outcome)
+  local of_kind = names[kind]
+  if not of_kind then
+    of_kind = {}
+    names[kind] = of_kind
+  end
+  local of_class = of_kind[class]
+  if not of_class then
+    of_class = {}
+    of_kind[class] = of_class
+  end
+  local name = of_class[outcome]
+  if not name then
+    name = ('culvert_edge_requests_total{kind="%s",status="%dxx",outcome="%s"}'):format(kind, class, outcome)
+    of_class[outcome] = name
+  end
+  return name
+end
+
+--- The series of a histogram; `observe` adds a value to them.
+local function histogram_of(name)
+  local buckets = {}
+  for i, bound in ipairs(BUCKETS) do buckets[i] = name .. '_bucket{le="' .. bound .. '"}' end
+  return { buckets = buckets, sum = name .. '_sum', count = name .. '_count' }
+end
+
+local REQUEST = histogram_of('culvert_edge_request_seconds')
+local FIRST_BYTE = histogram_of('culvert_edge_first_byte_seconds')
+local CONNECT = histogram_of('culvert_edge_connect_seconds')
+local BYTES_IN, BYTES_OUT = 'culvert_edge_bytes_total{direction="in"}', 'culvert_edge_bytes_total{direction="out"}'
+
+local function observe(histogram, value)
   if not value then return end
-  for _, bound in ipairs(BUCKETS) do
-    if value <= bound then
-      add(name .. '_bucket{le="' .. bound .. '"}', 1)
+  for i = 1, #BUCKETS do
+    if value <= BUCKETS[i] then
+      add(histogram.buckets[i], 1)
       break
     end
   end
-  add(name .. '_sum', value)
-  add(name .. '_count', 1)
+  add(histogram.sum, value)
+  add(histogram.count, 1)
 end
 
-local function kind_of(var)
-  if var.culvert_host ~= '' then return 'visitor' end
-  local path = var.culvert_path
+local function kind_of(ended)
+  if ended.host ~= '' then return 'visitor' end
+  local path = ended.path
   return KINDS[path] or path:match('^/v1/(transfer)/') or path:match('^/v1/(access)/') or 'other'
 end
 
 --- Several attempts have a time each: `0.001, 0.002`; the last one counts.
-local function last_time(text) return tonumber((text or ''):match('([%d.]+)%s*$')) end
+local function last_time(text) return tonumber(text) or tonumber((text or ''):match('([%d.]+)%s*$')) end
 
---- Counts the request that has just ended; in the log phase.
-function M.count()
-  local var = ngx.var
-  local kind = kind_of(var)
-  local outcome = var.culvert_ended
+--- Counts the request that has just ended. `ended` as in log.lua.
+function M.count(ended, var)
+  local kind, outcome = kind_of(ended), ended.outcome
   if not OUTCOMES[outcome] and not texts[outcome] then outcome = 'other' end
-  local class = math.floor((tonumber(var.status) or 0) / 100) .. 'xx'
-  add('culvert_edge_requests_total{kind="' .. kind .. '",status="' .. class .. '",outcome="' .. outcome .. '"}', 1)
-  add('culvert_edge_bytes_total{direction="in"}', tonumber(var.request_length) or 0)
-  add('culvert_edge_bytes_total{direction="out"}', tonumber(var.bytes_sent) or 0)
+  add(requests_series(kind, math.floor(ended.status / 100), outcome), 1)
+  add(BYTES_IN, ended.bytes_in)
+  add(BYTES_OUT, ended.bytes_out)
   local attempts = tonumber(var.culvert_attempts) or 0
   if attempts > 0 then add('culvert_edge_retries_total', attempts) end
   if kind ~= 'visitor' then return end
-  observe('culvert_edge_request_seconds', tonumber(var.request_time))
-  observe('culvert_edge_first_byte_seconds', last_time(var.upstream_header_time))
-  observe('culvert_edge_connect_seconds', last_time(var.upstream_connect_time))
+  observe(REQUEST, ended.seconds)
+  observe(FIRST_BYTE, last_time(var.upstream_header_time))
+  observe(CONNECT, last_time(var.upstream_connect_time))
 end
 
 --- Counts requests that live views were not told of one by one.
@@ -80,7 +111,8 @@ end
 function M.start()
   -- Named series are there before the first of them is counted: a rate needs a zero to start from.
   for _, series in ipairs({ 'culvert_edge_retries_total', 'culvert_edge_reports_dropped_total' }) do add(series, 0) end
-  for _, direction in ipairs({ 'in', 'out' }) do add('culvert_edge_bytes_total{direction="' .. direction .. '"}', 0) end
+  add(BYTES_IN, 0)
+  add(BYTES_OUT, 0)
   local ok, err = ngx.timer.every(EVERY_S, flush)
   if not ok then ngx.log(ngx.ERR, 'nothing is counted: ', err) end
 end

@@ -2,6 +2,7 @@
 -- listens. At most once, bounded: a worker keeps `reports` requests between two batches, what comes beyond is counted only.
 
 local json = require('culvert.json')
+local memo = require('culvert.memo')
 local metrics = require('culvert.metrics')
 local redis = require('culvert.redis')
 local settings = require('culvert.settings')
@@ -13,30 +14,27 @@ local PATH_BYTES = 256
 local M = {}
 local waiting, dropped = {}, 0
 
---- Notes the request that has just ended; in the log phase.
-function M.add()
-  local var = ngx.var
+-- The same few hosts, devices, addresses and methods come again and again.
+local quote = memo.of(json.quote, 1000)
+
+--- Notes the request that has just ended. `ended` as in log.lua.
+function M.add(ended, var)
   local device = var.culvert_device
   if not device or device == '' then return end
-  if #waiting >= settings.reports then
+  local n = #waiting
+  if n >= settings.reports then
     dropped = dropped + 1
     metrics.dropped(1)
     return
   end
-  waiting[#waiting + 1] = { device, json.object({
-    { 'id', var.request_id },
-    { 'at', math.floor(ngx.now() * 1000) },
-    { 'device', device },
-    { 'host', var.culvert_host },
-    { 'remote', var.remote_addr },
-    { 'method', (var.request_method or ''):sub(1, 32) },
-    { 'path', (var.culvert_path or ''):sub(1, PATH_BYTES) },
-    { 'status', tonumber(var.status) },
-    { 'outcome', var.culvert_ended },
-    { 'ms', math.floor((tonumber(var.request_time) or 0) * 1000) },
-    { 'bytes_in', tonumber(var.request_length) },
-    { 'bytes_out', tonumber(var.bytes_sent) },
-  }) }
+  waiting[n + 1] = {
+    device,
+    '{"id":"' .. var.request_id .. '","at":' .. math.floor(ngx.now() * 1000)
+      .. ',"device":' .. quote(device) .. ',"host":' .. quote(ended.host) .. ',"remote":' .. quote(var.remote_addr)
+      .. ',"method":' .. quote((var.request_method or ''):sub(1, 32)) .. ',"path":' .. json.quote(ended.path:sub(1, PATH_BYTES))
+      .. ',"status":' .. ended.status .. ',"outcome":' .. quote(ended.outcome) .. ',"ms":' .. math.floor(ended.seconds * 1000)
+      .. ',"bytes_in":' .. ended.bytes_in .. ',"bytes_out":' .. ended.bytes_out .. '}',
+  }
 end
 
 local function push(red, batch, lost)

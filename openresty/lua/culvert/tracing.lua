@@ -38,13 +38,12 @@ end
 
 local function nanos(seconds) return ('%.0f000000'):format(seconds * 1000) end
 
---- Notes the span of the request that has just ended; in the log phase.
-function M.finish()
-  local var = ngx.var
+--- Notes the span of a visitor's request that has just ended. `ended` as in log.lua.
+function M.finish(ended, var)
+  if not settings.otlp_host then return end
   local trace, span, flags = (var.culvert_trace or ''):match('^00%-(%x+)%-(%x+)%-(%x%x)$')
   if not trace or tonumber(flags, 16) % 2 == 0 or #waiting >= MOST_WAITING then return end
   local start = ngx.req.start_time()
-  local outcome = var.culvert_ended
   local fields = json.object({
     { 'traceId', trace },
     { 'spanId', span },
@@ -52,18 +51,18 @@ function M.finish()
     { 'name', 'edge ' .. (var.request_method or ''):sub(1, 32) },
     { 'kind', 2 },
     { 'startTimeUnixNano', nanos(start) },
-    { 'endTimeUnixNano', nanos(start + (tonumber(var.request_time) or 0)) },
+    { 'endTimeUnixNano', nanos(start + ended.seconds) },
   })
   local about = attributes({
     { 'culvert.visitor', var.request_id },
     { 'culvert.device', var.culvert_device },
-    { 'culvert.outcome', outcome },
+    { 'culvert.outcome', ended.outcome },
     { 'http.request.method', var.request_method },
-    { 'http.response.status_code', tonumber(var.status) },
-    { 'server.address', var.culvert_host },
-    { 'url.path', (var.culvert_path or ''):sub(1, 256) },
+    { 'http.response.status_code', ended.status },
+    { 'server.address', ended.host },
+    { 'url.path', ended.path:sub(1, 256) },
   })
-  local status = outcome == 'ok' and '{}' or '{"code":2}'
+  local status = ended.outcome == 'ok' and '{}' or '{"code":2}'
   waiting[#waiting + 1] = fields:sub(1, -2) .. ',"attributes":' .. about .. ',"status":' .. status .. '}'
 end
 
