@@ -2,6 +2,7 @@ export * from './config.ts';
 export * from './handshakes.ts';
 export * from './health.ts';
 export * from './instance.ts';
+export * from './load.ts';
 export * from './log.ts';
 export * from './machine.ts';
 export * from './networks.ts';

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Limits } from '@culvert/contracts';
 import type { Redis } from 'ioredis';
+import { type InstanceLoad, LoadMeter } from './load.ts';
 import type { Logger } from './log.ts';
 
 /** What an instance says about itself, as edge and allocator read it. */
@@ -17,6 +18,8 @@ export interface InstanceRecord {
   ports?: readonly [number, number];
   /** tcp-listener: where http endpoints' ports bind. */
   host?: string;
+  /** How busy it was until the last renewal; absent before the first. */
+  load?: InstanceLoad;
 }
 
 export const instanceKey = (id: string): string => `instance:${id}`;
@@ -27,6 +30,10 @@ const RECOVERY_KEY = 'store:recovery';
 /** While the store is being rebuilt it is looked at this often. */
 const RECOVERING_RENEW_MS = 500;
 export const instanceIndexKey = (service: string): string => `instance:index:${service}`;
+/** Every instance whatever its state, by when it must have renewed: for those who look on. */
+const ALL_KEY = 'instance:all';
+/** One that vanished without a word is still shown for this long. */
+const SHOWN_GONE_MS = 10 * 60_000;
 
 /**
  * Keeps `instance:<id>` alive: one key per process, however many devices it serves. Every renewal reads back two things:
@@ -47,6 +54,9 @@ export class InstanceRegistration {
   #store: string | undefined;
   #fence: Promise<void> | undefined;
   #stopped = false;
+  readonly #meter = new LoadMeter();
+  /** What it holds now, for those who look on. */
+  counts: () => Readonly<Record<string, number>> = () => ({});
   /** Finds out what is lost, and closes it. It may take as long as it needs. */
   onFenced: () => Promise<void> = async () => {};
   /** The store has lost data, is being rebuilt or was, or was away: it may lack what this instance holds. */
@@ -79,6 +89,7 @@ export class InstanceRegistration {
     const stood = performance.now() - this.#tickedAt;
     this.#tickedAt = performance.now();
     if (stood > this.#limits.INSTANCE_TTL_MS) this.#beginFence(`stood still for ${Math.round(stood)} ms`);
+    this.record.load = this.#meter.take(this.counts());
     this.#renewSoon(0);
   }
 
@@ -101,8 +112,9 @@ export class InstanceRegistration {
     const write = this.#redis.multi().set(instanceKey(id), JSON.stringify(this.record), 'PX', ttl);
     if (state === 'live' && this.#fence === undefined) write.zadd(instanceIndexKey(service), Date.now() + ttl, id);
     else write.zrem(instanceIndexKey(service), id);
+    write.zadd(ALL_KEY, Date.now() + ttl, id);
     const replies = await write.get(STORE_KEY).hget(RECOVERY_KEY, 'incarnation').get(goneKey(id)).exec();
-    const [store, recovery, gone] = (replies ?? []).slice(2).map(([error, value]) => {
+    const [store, recovery, gone] = (replies ?? []).slice(3).map(([error, value]) => {
       if (error !== null) throw error;
       return value as string | null;
     });
@@ -150,7 +162,7 @@ export class InstanceRegistration {
     clearTimeout(this.#soon);
     this.#redis.off('ready', this.#onReady);
     const { id, service } = this.record;
-    await this.#redis.multi().del(instanceKey(id)).zrem(instanceIndexKey(service), id).exec();
+    await this.#redis.multi().del(instanceKey(id)).zrem(instanceIndexKey(service), id).zrem(ALL_KEY, id).exec();
   }
 }
 
@@ -161,4 +173,26 @@ export async function listInstances(redis: Redis, service: string): Promise<Inst
   const texts = await redis.mget(ids.map(instanceKey));
   const records = texts.flatMap((text) => (text === null ? [] : [JSON.parse(text) as InstanceRecord]));
   return records.sort((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+/** What is known of an instance; null: it has not renewed in time. */
+export interface SeenInstance {
+  id: string;
+  record: InstanceRecord | null;
+  /** When its last renewal runs out, or ran out; milliseconds since 1970. */
+  until: number;
+}
+
+/** Every instance of every service, winding down or gone without a word a short while ago included, in the order of their ids. */
+export async function listAllInstances(redis: Redis): Promise<SeenInstance[]> {
+  await redis.zremrangebyscore(ALL_KEY, '-inf', Date.now() - SHOWN_GONE_MS);
+  const flat = await redis.zrange(ALL_KEY, '0', '-1', 'WITHSCORES');
+  const seen: SeenInstance[] = [];
+  for (let i = 0; i + 1 < flat.length; i += 2) seen.push({ id: flat[i] as string, record: null, until: Number(flat[i + 1]) });
+  const texts = seen.length === 0 ? [] : await redis.mget(seen.map(({ id }) => instanceKey(id)));
+  for (const [i, one] of seen.entries()) {
+    const text = texts[i];
+    if (typeof text === 'string') one.record = JSON.parse(text) as InstanceRecord;
+  }
+  return seen.sort((a, b) => (a.id < b.id ? -1 : 1));
 }

@@ -50,6 +50,7 @@ await runService({
     onStop('visitors', () => visitors.stop());
     const app = await buildServer({
       visitors,
+      redis,
       bus,
       log,
       id,

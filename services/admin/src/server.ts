@@ -6,6 +6,7 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
+import type { Redis } from 'ioredis';
 import type { Registry } from 'prom-client';
 import { auditRoutes } from './access/audit.ts';
 import { guardRoutes } from './access/guard.ts';
@@ -22,9 +23,13 @@ import { type PublicSide, viewOf } from './device-view.ts';
 import { deviceRoutes } from './devices.ts';
 import { domainRoutes } from './domain-routes.ts';
 import { enrolmentKeyRoutes } from './enrolment-keys.ts';
+import { feedRoutes } from './fleet/feed-routes.ts';
 import { Fleet } from './fleet/fleet.ts';
 import { fleetRoutes } from './fleet/fleet-routes.ts';
+import { FleetWatch } from './fleet/fleet-watch.ts';
+import { Traffic } from './fleet/traffic.ts';
 import { hostRoutes } from './host-routes.ts';
+import { instanceList } from './instance-list.ts';
 import { instanceRoutes } from './instance-routes.ts';
 import { liveFeed } from './live-feed.ts';
 import { serveOperatorChecks } from './operator-checks.ts';
@@ -41,6 +46,8 @@ import { webhookRoutes } from './webhooks/routes.ts';
 
 export interface AdminOptions {
   bus: Pick<Bus, 'request' | 'requestOf' | 'serve' | 'nc'>;
+  /** Where instances say how they are; without it they are not listed. */
+  redis?: Redis;
   log: Logger;
   /** Name of this instance in audit entries. */
   id: string;
@@ -88,6 +95,7 @@ export async function buildServer({
   registry,
   webhooksPrivate,
   visitors,
+  redis,
   access = 'public',
   domain = 'culvert.localhost',
   edge = new URL(`${side.scheme}://${side.tcpHost}:${side.port}`),
@@ -164,6 +172,15 @@ export async function buildServer({
   const states = new DeviceStates(bus.nc, LAST_WORDS_MS);
   await app.register(traceRoutes, { bus, limits, side, edge, lastWords: (device) => states.of(device) });
   await app.register(instanceRoutes, { bus });
+  const watch = new FleetWatch(fleet, log);
+  const traffic = new Traffic();
+  if (visitors !== undefined) traffic.start(visitors);
+  app.addHook('preClose', async () => {
+    watch.stop();
+    traffic.stop();
+  });
+  await app.register(feedRoutes, { watch, traffic, running });
+  if (redis !== undefined) await app.register(instanceList, { redis, watch });
   await app.register(waitRoutes, { bus, running, side, limits });
   return app as unknown as FastifyInstance;
 }

@@ -59,6 +59,7 @@ export class Visitors {
   readonly #deps: VisitorsDeps;
   readonly #subscriber: Redis;
   readonly #listeners = new Set<(request: VisitorRequest) => void>();
+  readonly #tcpListeners = new Set<(visitor: TcpVisitor, isNew: boolean) => void>();
   readonly #tcp = new Map<string, Map<string, TcpVisitor>>();
   #stop: () => void = () => {};
 
@@ -98,6 +99,12 @@ export class Visitors {
     return () => this.#listeners.delete(listener);
   }
 
+  /** The same for visitors of tcp endpoints: when one comes, and again when it is over. */
+  followTcp(listener: (visitor: TcpVisitor, isNew: boolean) => void): () => void {
+    this.#tcpListeners.add(listener);
+    return () => this.#tcpListeners.delete(listener);
+  }
+
   /** The last requests of a device, newest first. */
   async requests(device: string, limit: number): Promise<VisitorRequest[]> {
     const texts = await this.#deps.redis.lrange(`visitors:${device}`, 0, limit - 1);
@@ -131,6 +138,8 @@ export class Visitors {
       to_visitor: closed?.to_visitor ?? (failed === undefined ? null : 0),
     };
     const its = this.#tcp.get(device) ?? new Map<string, TcpVisitor>();
+    const isNew = !its.has(visitor.id);
+    for (const listener of this.#tcpListeners) listener(visitor, isNew);
     this.#tcp.delete(device);
     this.#tcp.set(device, its);
     its.delete(visitor.id);

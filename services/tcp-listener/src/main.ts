@@ -104,6 +104,11 @@ await runService({
       ports: config.CULVERT_TCP_PORTS,
       host: config.CULVERT_HTTP_HOST,
     });
+    registration.counts = () => ({
+      visitors: sum((device) => device.visitors.size),
+      transfers: transfers.transfers,
+      public_ports: ports.size,
+    });
     const source = { id, incarnation: registration.record.incarnation };
     const events = new ConnEvents(bus, limits, log, metrics.droppedEvents, source);
     const canaries = new Canaries({ id, bus, limits, rendezvous, metrics, log });

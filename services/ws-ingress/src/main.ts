@@ -136,6 +136,7 @@ await runService({
       },
     });
     const registration = new InstanceRegistration(redis, limits, log, { id, service: SERVICE, address: server.address });
+    registration.counts = () => ({ control_connections: connections.size });
     fenced = () => registration.fence !== undefined;
     usage = new UsageReport({
       ...{ bus, log, instance: id, incarnation: registration.record.incarnation, everyMs: limits.USAGE_CONTROL_MS },
