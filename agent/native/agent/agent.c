@@ -13,6 +13,8 @@
 
 /* A second signal counts from here on: a terminal and a service manager may both deliver the first. */
 #define SECOND_SIGNAL_MS 500
+/* A move that waits for inline transfers looks this often whether they are over. */
+#define MOVE_MS 50
 /* Deadlines are looked at this often. */
 #define TICK_MS 500
 
@@ -46,6 +48,7 @@ void on_wind_down(agent *a, link_control *c, uint32_t reconnect_ms, cv_ms now) {
   ending.kind = CV_ENDED_WIND_DOWN;
   ending.retry_after_ms = -1;
   ending.reconnect_ms = reconnect_ms;
+  a->move_by = now + reconnect_ms;
   schedule(a, cv_backoff_next(&a->backoff, &ending, a->options->server_count, drawn()), now);
 }
 
@@ -74,7 +77,7 @@ static void control_over(agent *a, int index, cv_ms now) {
     }
     schedule(a, wait, now);
   }
-  control_release(c);
+  control_release(a, c, now);
 }
 
 static void attempt(agent *a, cv_ms now) {
@@ -83,11 +86,22 @@ static void attempt(agent *a, cv_ms now) {
   }
   if (index == 2) { /* the one that was left is still closing, or is the current one beside it: it had its time */
     index = a->current == 0 ? 1 : 0;
-    control_release(&a->controls[index]);
+    control_release(a, &a->controls[index], now);
   }
   a->waiting = 0;
   a->pending = index;
   control_open(a, index, now);
+}
+
+/* Inline transfers end with the control connection: they have their time first. */
+static void leave_when_quiet(agent *a, cv_ms now) {
+  int i;
+  for (i = 0; i < 2; i++) {
+    link_control *c = &a->controls[i];
+    if (!c->used || c->stream.state != STREAM_OPEN || c->control.link.phase != CV_OPEN || inline_running(c)) continue;
+    cv_control_leave(&c->control, now);
+    a->busy = 1;
+  }
 }
 
 static void begin_stop(agent *a, cv_ms now) {
@@ -100,9 +114,9 @@ static void begin_stop(agent *a, cv_ms now) {
     link_control *c = &a->controls[i];
     if (!c->used) continue;
     if (c->stream.state == STREAM_OPEN && c->control.link.phase == CV_OPEN) {
-      cv_control_leave(&c->control, now);
+      leave_when_quiet(a, now);
     } else if (c->stream.state != STREAM_OPEN || c->control.link.phase == CV_HANDSHAKING) {
-      control_release(c);
+      control_release(a, c, now);
       if (a->pending == i) a->pending = -1;
     }
   }
@@ -117,7 +131,10 @@ static void signals(agent *a, cv_ms now) {
   } else if (asked > 0 && now - a->stop_asked_at > SECOND_SIGNAL_MS) {
     a->stop_at = now;
   }
-  if (os_renew_asked() && a->current >= 0) on_wind_down(a, &a->controls[a->current], 0, now);
+  if (os_renew_asked() && a->current >= 0) {
+    on_wind_down(a, &a->controls[a->current], 0, now);
+    a->move_by = now + STOP_MS;
+  }
 }
 
 static int is_stopped(agent *a) {
@@ -152,9 +169,13 @@ static size_t watch(agent *a) {
     t->watched_at = count;
     if (live) cv_transfer_output(&t->transfer, &bytes, &length);
     count = add(a, count, &t->remote, stream_events(&t->remote, live && t->in_to == 0 && t->down_length == 0, length > 0));
-    count = add(a, count, &t->local,
-                stream_events(&t->local, t->state == SLOT_RUNNING && !t->up_eof && cv_transfer_can_send(&t->transfer),
-                              t->state == SLOT_RUNNING && t->down_length > 0));
+    if (t->state == SLOT_INLINE) {
+      count = add(a, count, &t->local, stream_events(&t->local, !t->up_eof && t->up_to == 0, t->in_to > 0));
+    } else {
+      count = add(a, count, &t->local,
+                  stream_events(&t->local, t->state == SLOT_RUNNING && !t->up_eof && cv_transfer_can_send(&t->transfer),
+                                t->state == SLOT_RUNNING && t->down_length > 0));
+    }
     t->watched = count - t->watched_at;
   }
   return count;
@@ -197,13 +218,21 @@ static void turn(agent *a) {
   }
   warm_replenish(a, now);
   if (a->waiting && now >= a->next_attempt) {
-    attempt(a, now);
-    a->busy = 1;
+    if (a->current >= 0 && inline_running(&a->controls[a->current]) && now < a->move_by) {
+      a->next_attempt = now + MOVE_MS; /* the server ends the old connection when the new one is there */
+    } else {
+      attempt(a, now);
+      a->busy = 1;
+    }
   }
+  for (index = 0; index < 2; index++) {
+    if (a->controls[index].used && a->controls[index].table.count > 0) control_send(a, &a->controls[index], now);
+  }
+  if (a->stopping) leave_when_quiet(a, now);
   if (a->stopping && now >= a->stop_at) {
     slots_abort(a, now);
     for (index = 0; index < 2; index++) {
-      if (a->controls[index].used) control_release(&a->controls[index]);
+      if (a->controls[index].used) control_release(a, &a->controls[index], now);
     }
   }
 }

@@ -9,10 +9,14 @@
 
 /* One read of a transfer, each way. */
 #define BUFFER 16384
+/* Most inline transfers of a control connection. */
+#define INLINE_MAX 64
 /* Local targets that do not answer within this are `local_timeout`; below the 10 s of the dial. */
 #define LOCAL_MS 5000
 /* Running transfers may finish this long after a stop. */
 #define STOP_MS 10000
+
+struct slot;
 
 /* One control connection: two of them live while the device moves from one to the other. */
 typedef struct link_control {
@@ -30,16 +34,41 @@ typedef struct link_control {
   size_t in_to;
   char request[4096];
   char why[320]; /* of its end, for people */
+  /* Inline transfers (inline.c): what each channel carries, and since when our CLOSE of it waits for the answer; 0: it does not. */
+  cv_inline table;
+  cv_channel channels[INLINE_MAX];
+  struct slot *carried[INLINE_MAX];
+  cv_ms closing[INLINE_MAX];
+  struct slot *sending; /* whose bytes are on their way */
+  unsigned turn;
 } link_control;
 
 typedef enum slot_state {
   SLOT_FREE,
   SLOT_LOCAL,   /* connecting to the local target: of a dial, or of an assigned warm transfer */
   SLOT_REFUSE,  /* the refusal waits for room on the control connection */
+  SLOT_CHANNEL, /* waiting for a channel of the control connection */
+  SLOT_INLINE,  /* its bytes go on the control connection */
   SLOT_OPENING, /* connecting the transfer: the local target is there, unless it is a warm one or a canary */
   SLOT_RUNNING, /* the WebSocket is open */
   SLOT_CLOSING  /* no visitor any more; the connection is still closing */
 } slot_state;
+
+/* What an inline transfer knows beside its bytes. */
+typedef struct inline_flow {
+  unsigned channel;
+  int up_ended;   /* our END was sent */
+  int down_ended; /* 1: the server's END came; 2: it was passed on */
+  int leaving;    /* bytes of it are on their way: its memory is in use */
+  int over;       /* and when they have left it is free */
+  uint32_t spent; /* credit that the server may have back */
+  cv_code cut;    /* CLOSE with this is still to be said */
+  cv_ms active;   /* when bytes last moved */
+  cv_ms taken;    /* when the target last took some, or none waited */
+  cv_ms given;    /* when the server was last sent some, or none waited */
+  uint64_t to_device;
+  uint64_t to_visitor;
+} inline_flow;
 
 /* One transfer, with all memory it will ever need but that of TLS. */
 typedef struct slot {
@@ -63,6 +92,10 @@ typedef struct slot {
   size_t down_length;
   size_t in_from;
   size_t in_to;
+  size_t up_from; /* inline: bytes of the target that wait, behind room for a header */
+  size_t up_to;
+  link_control *carrier; /* of an inline transfer; NULL: none any more */
+  inline_flow flow;
   char id[CV_ID_MAX + 1];
   char path[CV_PATH_MAX + 1];
   char token[513];
@@ -87,6 +120,7 @@ typedef struct agent {
   cv_backoff backoff;
   cv_ms next_attempt; /* when to connect next; meaningful while `waiting` */
   int waiting;
+  cv_ms move_by; /* a move waits for inline transfers until then */
   int stopping;
   cv_ms stop_at;
   cv_ms stop_asked_at;
@@ -115,7 +149,9 @@ void control_open(agent *a, int index, cv_ms now);
 /* Moves bytes; returns 1 when it is over, and `why` says how. */
 int control_pump(agent *a, link_control *c, cv_ms now);
 short control_events(const link_control *c);
-void control_release(link_control *c);
+/* Sends what waits, inline data in turns. */
+void control_send(agent *a, link_control *c, cv_ms now);
+void control_release(agent *a, link_control *c, cv_ms now);
 void on_dial(agent *a, link_control *c, cv_ms now); /* slots.c */
 void on_control_ready(agent *a, link_control *c, cv_ms now); /* agent.c */
 void on_wind_down(agent *a, link_control *c, uint32_t reconnect_ms, cv_ms now);
@@ -129,6 +165,17 @@ void slot_pump(agent *a, slot *t, cv_ms now);
 void slots_abort(agent *a, cv_ms now);
 const mapping *mapping_of(const agent *a, uint16_t port);
 void transfer_pump(agent *a, slot *t, cv_ms now);
+
+/* inline.c */
+void inline_ready(link_control *c);
+void inline_input(agent *a, link_control *c, const cv_frame *frame, cv_ms now);
+void inline_pump(agent *a, slot *t, cv_ms now);
+int inline_turn(link_control *c, cv_ms now);
+void inline_flushed(agent *a, link_control *c);
+int inline_running(const link_control *c);
+void inline_tick(link_control *c, cv_ms now);
+void inline_abort(agent *a, slot *t, cv_ms now);
+void inline_lost(agent *a, link_control *c, cv_ms now);
 
 /* warm.c */
 void warm_visited(agent *a, cv_ms now);

@@ -4,6 +4,9 @@
 
 #include "agent.h"
 
+/* Messages in a row, before others have their turn. */
+#define ROUNDS 8
+
 void control_open(agent *a, int index, cv_ms now) {
   link_control *c = &a->controls[index];
   const server_url *server = &a->options->servers[a->backoff.server];
@@ -43,6 +46,7 @@ static void start_handshake(agent *a, link_control *c, cv_ms now) {
   device.warm = o->warm;
   device.max_frame = 1048576; /* any: frames are passed on as they come */
   device.transfers = o->transfers;
+  device.inlined = o->inlined;
   if (cv_control_start(&c->control, &config, &device, o->servers[c->server].authority, c->token, c->request, sizeof c->request, now) !=
       CV_OK) {
     snprintf(c->stream.why, sizeof c->stream.why, "the request of the handshake is too long");
@@ -68,12 +72,13 @@ static void on_endpoint(agent *a, const cv_message *message) {
   }
 }
 
-static void on_event(agent *a, link_control *c, cv_control_event event, cv_ms now) {
+static void on_event(agent *a, link_control *c, cv_control_event event, const cv_frame *frame, cv_ms now) {
   switch (event) {
     case CV_CONTROL_ENDPOINT:
       on_endpoint(a, &c->control.message);
       break;
     case CV_CONTROL_READY:
+      inline_ready(c);
       on_control_ready(a, c, now);
       break;
     case CV_CONTROL_DIAL:
@@ -81,6 +86,9 @@ static void on_event(agent *a, link_control *c, cv_control_event event, cv_ms no
       break;
     case CV_CONTROL_WIND_DOWN:
       on_wind_down(a, c, c->control.message.reconnect_ms, now);
+      break;
+    case CV_CONTROL_INLINE:
+      inline_input(a, c, frame, now);
       break;
     case CV_CONTROL_BYE:
       snprintf(c->why, sizeof c->why, "%.*s", (int)c->control.message.message.length, c->control.message.message.at);
@@ -100,26 +108,41 @@ static int digest(agent *a, link_control *c, cv_ms now) {
     c->in_from += used;
     if (c->in_from == c->in_to) c->in_from = c->in_to = 0;
     if (event == CV_CONTROL_NONE) return c->in_to == 0;
-    on_event(a, c, event, now);
+    on_event(a, c, event, &frame, now);
     if (event == CV_CONTROL_OVER) return 0;
   }
 }
 
-static void flush(link_control *c, cv_ms now) {
+/* Whether all that waited is sent. */
+static int flush(link_control *c, cv_ms now) {
   for (;;) {
     const uint8_t *bytes;
     size_t length;
     long sent;
     cv_link_output(&c->control.link, &bytes, &length);
-    if (length == 0) return;
+    if (length == 0) return 1;
     sent = stream_write(&c->stream, bytes, length);
-    if (sent == OS_AGAIN) return;
+    if (sent == OS_AGAIN) return 0;
     if (sent < 0) {
       cv_control_eof(&c->control);
-      return;
+      return 0;
     }
     cv_link_sent(&c->control.link, (size_t)sent, now);
   }
+}
+
+void control_send(agent *a, link_control *c, cv_ms now) {
+  int round;
+  if (c->stream.state != STREAM_OPEN || cv_control_gone(&c->control)) return;
+  for (round = 0; round < ROUNDS; round++) {
+    if (!flush(c, now)) {
+      a->busy |= cv_control_gone(&c->control);
+      return;
+    }
+    inline_flushed(a, c);
+    if (!inline_turn(c, now)) return;
+  }
+  a->busy = 1;
 }
 
 static void explain(link_control *c) {
@@ -164,7 +187,8 @@ int control_pump(agent *a, link_control *c, cv_ms now) {
     }
   }
   cv_control_tick(&c->control, now);
-  flush(c, now);
+  inline_tick(c, now);
+  control_send(a, c, now);
   if (!cv_control_gone(&c->control)) return 0;
   explain(c);
   return 1;
@@ -176,7 +200,8 @@ short control_events(const link_control *c) {
   return stream_events(&c->stream, c->in_to == 0, c->stream.state == STREAM_OPEN && waits);
 }
 
-void control_release(link_control *c) {
+void control_release(agent *a, link_control *c, cv_ms now) {
+  inline_lost(a, c, now);
   stream_close(&c->stream);
   c->used = 0;
 }

@@ -21,6 +21,8 @@ static const char HELP[] =
     "  --pin sha256/BASE64  the server's public key must have this SHA-256; up to 4: one of them\n"
     "  --proxy URL          HTTP proxy, http://[user:password@]host:port; \"\": none, whatever the environment says\n"
     "  --warm N             warm transfers to keep when the server grants them (default: 4; 0: none)\n"
+    "  --inline N           visitors on the control connection itself, at most 64, for a server that reaches the device by\n"
+    "                       one connection only (default: 0)\n"
     "  --max-transfers N    most visitors served at once (default: 256); memory for them is taken at start\n"
     "  --json               print one event a line, as JSON\n"
     "  --service            write events to the system's log\n"
@@ -54,6 +56,7 @@ typedef struct given {
   int map;
   int warm;
   int transfers;
+  int inlined;
 } given;
 
 static uint32_t whole(const char *name, const char *text, uint32_t min, uint32_t max) {
@@ -127,6 +130,9 @@ static int set(options *o, given *before, const char *name, const char *value, i
   } else if (strcmp(name, "warm") == 0) {
     if (!from_file || !before->warm) o->warm = whole("warm", value, 0, 64);
     if (!from_file) before->warm = 1;
+  } else if (strcmp(name, "inline") == 0) {
+    if (!from_file || !before->inlined) o->inlined = whole("inline", value, 0, 64);
+    if (!from_file) before->inlined = 1;
   } else if (strcmp(name, "max-transfers") == 0) {
     if (!from_file || !before->transfers) o->transfers = whole("max-transfers", value, 1, 10000);
     if (!from_file) before->transfers = 1;
@@ -228,7 +234,7 @@ static void check(options *o) {
 }
 
 int options_read(options *o, int argc, char **argv) {
-  given before = {0, 0, 0, 0};
+  given before = {0, 0, 0, 0, 0};
   const char *config = NULL;
   int i;
   memset(o, 0, sizeof *o);

@@ -26,6 +26,7 @@ typedef struct options {
   proxy_url proxies[SERVERS];
   uint32_t warm;
   uint32_t transfers;
+  uint32_t inlined; /* inline transfers wanted */
   int json;
   int service;
 } options;

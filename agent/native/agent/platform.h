@@ -56,6 +56,8 @@ os_failure os_connected(os_socket socket);
 /* Bytes read, 0 at the end, OS_AGAIN or OS_BROKEN. */
 long os_read(os_socket socket, uint8_t *bytes, size_t length);
 long os_write(os_socket socket, const uint8_t *bytes, size_t length);
+/* At most so many bytes that were not sent are taken from us, as far as the system can be told so. */
+void os_limit_unsent(os_socket socket, int bytes);
 void os_shut(os_socket socket);
 void os_close(os_socket socket);
 /* Closes so that the peer sees a reset. */

@@ -23,6 +23,7 @@ void slot_free(slot *t) {
   stream_close(&t->remote);
   t->state = SLOT_FREE;
   t->has_visitor = 0;
+  t->carrier = NULL;
 }
 
 /* A free one; else the one that has been closing the longest, whose visitor is over. NULL: all have visitors. */
@@ -42,7 +43,7 @@ slot *slot_take(agent *a, cv_ms now) {
   taken->warm = taken->canary = taken->has_visitor = taken->up_eof = 0;
   taken->watched = 0;
   taken->again = 1;
-  taken->down_length = taken->in_from = taken->in_to = 0;
+  taken->down_length = taken->in_from = taken->in_to = taken->up_from = taken->up_to = 0;
   taken->since = now;
   stream_init(&taken->local);
   stream_init(&taken->remote);
@@ -101,11 +102,17 @@ void on_dial(agent *a, link_control *c, cv_ms now) {
   }
   t->state = SLOT_LOCAL;
   stream_open(&t->local, m->host, m->target, NULL, 0, now, LOCAL_MS);
-  warm_dialled(a, t->path, now);
+  if (c->control.inlined == 0) warm_dialled(a, t->path, now);
 }
 
 static cv_code code_of(const stream *local) {
   return local->failure == OS_TIMEOUT ? CV_LOCAL_TIMEOUT : CV_LOCAL_REFUSED;
+}
+
+/* Whether the control connection of a dial carries transfers itself. */
+static int is_inline(agent *a, const slot *t) {
+  const link_control *c = control_of(a, t->generation);
+  return c != NULL && c->control.inlined > 0;
 }
 
 /* The local target is there, or is not. */
@@ -115,6 +122,10 @@ static void pump_local(agent *a, slot *t, cv_ms now) {
     if (t->warm) {
       t->state = SLOT_RUNNING;
       cv_transfer_accept(&t->transfer, now);
+    } else if (is_inline(a, t)) {
+      t->state = SLOT_CHANNEL;
+      t->since = now;
+      inline_pump(a, t, now);
     } else {
       slot_open_remote(a, t, now);
     }
@@ -186,6 +197,10 @@ void slot_pump(agent *a, slot *t, cv_ms now) {
     case SLOT_REFUSE:
       pump_refusal(a, t, now);
       break;
+    case SLOT_CHANNEL:
+    case SLOT_INLINE:
+      inline_pump(a, t, now);
+      break;
     case SLOT_OPENING:
       pump_opening(a, t, now);
       break;
@@ -202,7 +217,9 @@ void slots_abort(agent *a, cv_ms now) {
   for (i = 0; i < a->slot_count; i++) {
     slot *t = &a->slots[i];
     if (t->state == SLOT_FREE) continue;
-    if (t->state == SLOT_RUNNING || (t->state == SLOT_LOCAL && t->warm)) {
+    if (t->state == SLOT_INLINE) {
+      inline_abort(a, t, now);
+    } else if (t->state == SLOT_RUNNING || (t->state == SLOT_LOCAL && t->warm)) {
       cv_transfer_cut(&t->transfer, CV_WIND_DOWN, now);
       transfer_pump(a, t, now);
     } else if (t->has_visitor && t->state != SLOT_CLOSING) {

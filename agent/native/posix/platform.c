@@ -157,6 +157,13 @@ long os_write(os_socket fd, const uint8_t *bytes, size_t length) {
   return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? OS_AGAIN : OS_BROKEN;
 }
 
+void os_limit_unsent(os_socket fd, int bytes) {
+#ifdef TCP_NOTSENT_LOWAT
+  if (setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes) == 0) return;
+#endif
+  setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+}
+
 void os_shut(os_socket fd) {
   shutdown(fd, SHUT_WR);
 }

@@ -141,6 +141,10 @@ long os_write(os_socket s, const uint8_t *bytes, size_t length) {
   return WSAGetLastError() == WSAEWOULDBLOCK ? OS_AGAIN : OS_BROKEN;
 }
 
+void os_limit_unsent(os_socket s, int bytes) {
+  setsockopt(s, SOL_SOCKET, SO_SNDBUF, (const char *)&bytes, sizeof bytes);
+}
+
 void os_shut(os_socket s) {
   shutdown(s, SD_SEND);
 }

@@ -15,8 +15,7 @@ int cv_transfer_start(cv_transfer *transfer, const cv_link_config *config, int w
   return cv_link_request(&transfer->link, host, target, token, buffer, size);
 }
 
-/* The word of the outcomes for a code; those that are no outcome of a visitor read as peer_reset. */
-static const char *outcome_of(cv_code code) {
+const char *cv_outcome_of(cv_code code) {
   switch (code) {
     case CV_MOVED:
     case CV_LEASE_LOST:
@@ -119,7 +118,7 @@ static cv_transfer_event on_opened(cv_transfer *transfer, cv_ms now) {
 
 static cv_transfer_event on_closed(cv_transfer *transfer) {
   const cv_link *link = &transfer->link;
-  broken(transfer, link->close == 4430 ? "visitor_reset" : outcome_of(link->code));
+  broken(transfer, link->close == 4430 ? "visitor_reset" : cv_outcome_of(link->code));
   return CV_TRANSFER_CLOSED;
 }
 
@@ -138,7 +137,7 @@ cv_transfer_event cv_transfer_input(cv_transfer *transfer, uint8_t *bytes, size_
       case CV_LINK_UPGRADED:
         return on_opened(transfer, now);
       case CV_LINK_REFUSED:
-        broken(transfer, transfer->link.code == CV_NOT_FOUND ? "visitor_gone" : outcome_of(transfer->link.code));
+        broken(transfer, transfer->link.code == CV_NOT_FOUND ? "visitor_gone" : cv_outcome_of(transfer->link.code));
         return CV_TRANSFER_REFUSED;
       case CV_LINK_CLOSED:
         return on_closed(transfer);
@@ -165,7 +164,7 @@ cv_transfer_event cv_transfer_input(cv_transfer *transfer, uint8_t *bytes, size_
 
 cv_transfer_event cv_transfer_eof(cv_transfer *transfer) {
   cv_link_event event = cv_link_eof(&transfer->link);
-  broken(transfer, outcome_of(transfer->link.code));
+  broken(transfer, cv_outcome_of(transfer->link.code));
   return event == CV_LINK_REFUSED ? CV_TRANSFER_REFUSED : CV_TRANSFER_CLOSED;
 }
 
@@ -225,7 +224,7 @@ void cv_transfer_up_ended(cv_transfer *transfer, cv_ms now) {
 
 void cv_transfer_cut(cv_transfer *transfer, cv_code code, cv_ms now) {
   cv_link_close(&transfer->link, code, NULL, now);
-  broken(transfer, outcome_of(code));
+  broken(transfer, cv_outcome_of(code));
 }
 
 void cv_transfer_output(cv_transfer *transfer, const uint8_t **bytes, size_t *length) {
@@ -240,7 +239,7 @@ void cv_transfer_sent(cv_transfer *transfer, size_t length, cv_ms now) {
 void cv_transfer_tick(cv_transfer *transfer, cv_ms now) {
   cv_link *link = &transfer->link;
   cv_link_tick(link, now);
-  if (link->phase == CV_GONE) broken(transfer, outcome_of(link->code));
+  if (link->phase == CV_GONE) broken(transfer, cv_outcome_of(link->code));
   switch (transfer->state) {
     case CV_TRANSFER_WAITING:
       if (now - link->heard < (cv_ms)transfer->heartbeat_ms * 5 / 2) break;

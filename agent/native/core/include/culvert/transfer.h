@@ -104,6 +104,9 @@ void cv_transfer_sent(cv_transfer *transfer, size_t length, cv_ms now);
 /* Looks at the deadlines; at least every second. */
 void cv_transfer_tick(cv_transfer *transfer, cv_ms now);
 
+/* How a visitor ended, as a word of the outcomes; codes that are none of a visitor read as peer_reset. */
+const char *cv_outcome_of(cv_code code);
+
 /* Whether the connection is over: its socket is to be closed. */
 int cv_transfer_gone(const cv_transfer *transfer);
 
