@@ -1,6 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { NATIVE, run, scratchFolder } from '../../agent/native/test/build.ts';
+import { builtAgent } from '../../agent/native/test/build.ts';
 import { installSystemPackages } from '../../deploy/local/bin/system.mjs';
 import { type RunningAgent, type Stack, startStack } from '../harness/system.ts';
 import { digestAfterEnd, echo, greetFirst, startTcpTarget, startWebTarget, type Target } from '../harness/targets.ts';
@@ -11,7 +14,8 @@ const ECHO = 8;
 const GREETER = 9;
 const FROZEN = 10;
 
-const { dir, remove } = scratchFolder();
+const kept = mkdtempSync(join(tmpdir(), 'culvert-native-e2e-'));
+let program: string;
 let stack: Stack;
 let targets: Target[];
 let agent: RunningAgent;
@@ -19,8 +23,7 @@ let token: string;
 
 beforeAll(async () => {
   await installSystemPackages(['native']);
-  run('cmake', ['-S', NATIVE, '-B', dir, '-DCMAKE_BUILD_TYPE=Release']);
-  run('cmake', ['--build', dir, '-j2']);
+  program = await builtAgent();
   stack = await startStack({ tls: true, env: { CULVERT_HEARTBEAT: '2s', CULVERT_REPLICAS: 'ws-ingress=2' } });
   targets = [
     await startTcpTarget(digestAfterEnd),
@@ -36,7 +39,7 @@ afterAll(async () => {
   await agent?.stop();
   await stack?.stop();
   for (const target of targets ?? []) await target.close();
-  remove();
+  rmSync(kept, { recursive: true, force: true });
 });
 
 function connect(): Promise<RunningAgent> {
@@ -48,17 +51,27 @@ function connect(): Promise<RunningAgent> {
     `tcp:${FROZEN}=${frozen}`,
     `80=${web}`,
   ];
-  return stack.runAgent({ name: 'native', token, mappings, program: [`${dir}/culvert-agent`] });
+  return stack.runAgent({ name: 'native', token, mappings, program: [program] });
 }
 
 const portOf = (port: number): number => agent.endpoint(port).public_port as number;
 
 /** The answer is the digest of what was sent: not one byte may be another's, missing or doubled. */
-async function checked(bytes: number): Promise<void> {
+async function checked(bytes: number, port = portOf(DIGEST)): Promise<void> {
   const sent = randomBytes(bytes);
-  const got = await tcpVisitor(portOf(DIGEST), sent, { deadlineMs: 40_000 });
+  const got = await tcpVisitor(port, sent, { deadlineMs: 40_000 });
   expect(got).toMatchObject({ ended: true, error: undefined });
   expect(got.data.toString()).toBe(`${bytes} ${createHash('sha256').update(sent).digest('hex')}\n`);
+}
+
+/** Inline transfers that have ended well, over all ingresses. */
+async function inlineServed(): Promise<number> {
+  let sum = 0;
+  for (const { health } of stack.info.services.filter(({ name }) => name === 'ws-ingress')) {
+    const text = await (await fetch(health.replace('/healthz', '/metrics'))).text();
+    sum += Number(/^culvert_inline_transfers_total\{.*outcome="ok".*\} (\d+)$/m.exec(text)?.[1] ?? 0);
+  }
+  return sum;
 }
 
 describe('the agent in C, over TLS', () => {
@@ -105,8 +118,22 @@ describe('the agent in C, over TLS', () => {
     await checked(1_000);
   });
 
+  it('enrols by a key, and serves visitors on its one connection', async () => {
+    const key = /cve_\S+/.exec((await stack.culvert('enroll-key', 'add')).stdout)?.[0] ?? '';
+    writeFileSync(join(kept, 'key'), key);
+    const [digest] = targets.map(({ port }) => `127.0.0.1:${port}`);
+    const args = ['--enroll-file', join(kept, 'key'), '--token-file', join(kept, 'token'), '--inline', '4'];
+    const mappings = [`tcp:${DIGEST}=${digest}`];
+    const one = await stack.runAgent({ name: 'enrolled', token: '', mappings, program: [program], args });
+    expect(statSync(join(kept, 'token')).mode & 0o777).toBe(0o600);
+    const port = one.endpoint(DIGEST).public_port as number;
+    await Promise.all([300_000, 2_000, 1].map((bytes) => checked(bytes, port)));
+    await until('three inline transfers that ended well', async () => ((await inlineServed()) >= 3 ? true : undefined));
+    expect(await one.stop()).toBe(0);
+  });
+
   it('refuses to share its name, and takes it over from one that is dead', async () => {
-    const second = stack.spawnAgent({ name: 'native', token, mappings: ['9'], program: [`${dir}/culvert-agent`] });
+    const second = stack.spawnAgent({ name: 'native', token, mappings: ['9'], program: [program] });
     expect(await second.event('refused', 20_000)).toMatchObject({ code: 'name_in_use', status: 409 });
     await second.kill();
     const url = agent.endpoint(80).url;

@@ -18,6 +18,19 @@
 
 struct slot;
 
+/* Where transfers may be opened past the edge (direct.c). */
+typedef struct direct_address {
+  int known;
+  int use_proxy;
+  server_url url;
+  proxy_url proxy;
+  char prefix[257];
+  char key[257];
+} direct_address;
+
+/* By which way a transfer is opened. */
+typedef enum way { WAY_SERVER, WAY_DIRECT, WAY_AFTER_DIRECT } way;
+
 /* One control connection: two of them live while the device moves from one to the other. */
 typedef struct link_control {
   stream stream;
@@ -34,6 +47,7 @@ typedef struct link_control {
   size_t in_to;
   char request[4096];
   char why[320]; /* of its end, for people */
+  direct_address direct;
   /* Inline transfers (inline.c): what each channel carries, and since when our CLOSE of it waits for the answer; 0: it does not. */
   cv_inline table;
   cv_channel channels[INLINE_MAX];
@@ -77,6 +91,10 @@ typedef struct slot {
   int canary;
   int has_visitor;
   int up_eof;
+  int opened;     /* the server has agreed to the transfer */
+  way way;
+  cv_ms dialled_at;
+  direct_address direct;
   int again;      /* something is left to do without waiting for a socket */
   size_t watched; /* how many of the polled sockets are its own, from `watched_at` on */
   size_t watched_at;
@@ -131,6 +149,16 @@ typedef struct agent {
   os_pollfd *fds;
   int busy; /* something is left to do at once */
   cv_ms ticked; /* when the deadlines of all were last looked at */
+  /* The direct address that failed where the server did not (direct.c). */
+  char avoid_key[257];
+  cv_ms avoid_until;
+  /* Rounds in which no transfer was opened (health.c). */
+  struct {
+    unsigned rounds;
+    unsigned times;
+    cv_ms failed_at;
+    cv_ms not_before;
+  } health;
   /* Warm transfers (warm.c). */
   char listener[64];
   cv_ms warm_at; /* when to look whether some are missing; 0: no need */
@@ -161,10 +189,22 @@ slot *slot_take(agent *a, cv_ms now);
 void slot_free(slot *t);
 size_t slots_with_visitor(const agent *a);
 void slot_open_remote(agent *a, slot *t, cv_ms now);
+/* The direct address gave no transfer: the same at the server. */
+void slot_fall_back(agent *a, slot *t, cv_ms now);
 void slot_pump(agent *a, slot *t, cv_ms now);
 void slots_abort(agent *a, cv_ms now);
-const mapping *mapping_of(const agent *a, uint16_t port);
+const mapping *mapping_of(const agent *a, uint16_t port, cv_text visitor);
 void transfer_pump(agent *a, slot *t, cv_ms now);
+
+/* direct.c */
+void direct_ready(const agent *a, link_control *c);
+int direct_open(agent *a, slot *t, cv_ms now);
+int direct_fails(const slot *t, cv_ms now);
+void direct_avoid(agent *a, const slot *t, cv_ms now);
+
+/* health.c */
+void health_worked(agent *a);
+void health_failed(agent *a, const slot *t, cv_ms now);
 
 /* inline.c */
 void inline_ready(link_control *c);

@@ -79,6 +79,7 @@ static void on_event(agent *a, link_control *c, cv_control_event event, const cv
       break;
     case CV_CONTROL_READY:
       inline_ready(c);
+      direct_ready(a, c);
       on_control_ready(a, c, now);
       break;
     case CV_CONTROL_DIAL:
@@ -157,6 +158,8 @@ static void explain(link_control *c) {
     snprintf(c->why, sizeof c->why, "the server broke the protocol: %s", c->control.fault);
   } else if (c->why[0] != '\0') {
     return; /* the words of its bye */
+  } else if (link->code == CV_TRANSFERS_DEAD) {
+    snprintf(c->why, sizeof c->why, "no transfer connection comes about");
   } else if (link->code == CV_HEARTBEAT_LOST) {
     snprintf(c->why, sizeof c->why, "nothing was heard for 2.5 heartbeats");
   } else if (link->close != 1006) {

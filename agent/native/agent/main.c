@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "agent.h"
+#include "enrol.h"
 
 /* Transfers that are closing keep their memory for a while, beside those that have visitors. */
 static size_t slots_for(uint32_t transfers) {
@@ -12,6 +13,8 @@ int main(int argc, char **argv) {
   static options chosen;
   static agent self;
   int code = os_start() != 0 ? EXIT_FAILED : options_read(&chosen, argc, argv);
+  if (code >= 0) return code;
+  code = enrol(&chosen);
   if (code >= 0) return code;
   if (chosen.service) os_log_open("culvert-agent");
   self.options = &chosen;

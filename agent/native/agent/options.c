@@ -17,6 +17,8 @@ static const char HELP[] =
     "  --server URL         origin of the server, https://HOST; may be given up to 8 times: they are tried in turn\n"
     "  --name NAME          the name given to: culvert device add\n"
     "  --token-file FILE    file that holds the device token, read anew before every connection\n"
+    "  --enroll-file FILE   file with the enrolment key of the first start: the token is made then, and kept in --token-file\n"
+    "                       (default: ~/.culvert/NAME.token); or CULVERT_ENROLL_KEY, or --enroll KEY, which others can see\n"
     "  --ca-file FILE       certificates (PEM) to trust besides those of the system (or CULVERT_CA_FILE)\n"
     "  --pin sha256/BASE64  the server's public key must have this SHA-256; up to 4: one of them\n"
     "  --proxy URL          HTTP proxy, http://[user:password@]host:port; \"\": none, whatever the environment says\n"
@@ -24,6 +26,7 @@ static const char HELP[] =
     "  --inline N           visitors on the control connection itself, at most 64, for a server that reaches the device by\n"
     "                       one connection only (default: 0)\n"
     "  --max-transfers N    most visitors served at once (default: 256); memory for them is taken at start\n"
+    "  --allow-forward LIST more ports for operators alone (culvert forward), such as 22,5900=192.168.1.7:5900\n"
     "  --json               print one event a line, as JSON\n"
     "  --service            write events to the system's log\n"
     "  --config FILE        lines such as: server = https://HOST, and map = tcp:22; the command line goes before them\n"
@@ -91,6 +94,27 @@ static void add_pin(options *o, const char *text) {
   }
 }
 
+/* 22,5900=192.168.1.7:5900: ports for operators alone. */
+static void add_forwards(options *o, const char *text) {
+  while (*text != '\0') {
+    char one[300];
+    size_t length = strcspn(text, ",");
+    mapping *added = &o->forwards[o->forward_count];
+    snprintf(one, sizeof one, "%.*s", (int)(length < sizeof one ? length : sizeof one - 1), text);
+    text += length;
+    text += *text == ',';
+    if (o->forward_count == MAPPINGS) {
+      fault("more than %d ports in --allow-forward", MAPPINGS);
+      return;
+    }
+    if (length >= sizeof one || parse_mapping(one, added) != 0) {
+      fault("--allow-forward: %.128s is not PORT[=HOST:PORT]; expected for example 22 or 5900=192.168.1.7:5900", one);
+    } else {
+      o->forward_count++;
+    }
+  }
+}
+
 static void add_mapping(options *o, const char *text) {
   size_t i;
   mapping *added = &o->mappings[o->mapping_count];
@@ -121,6 +145,12 @@ static int set(options *o, given *before, const char *name, const char *value, i
     if (!from_file || o->name == NULL) o->name = value;
   } else if (strcmp(name, "token-file") == 0) {
     if (!from_file || o->token_file == NULL) o->token_file = value;
+  } else if (strcmp(name, "allow-forward") == 0) {
+    add_forwards(o, value);
+  } else if (strcmp(name, "enroll") == 0) {
+    if (!from_file || o->enrol_word == NULL) o->enrol_word = value;
+  } else if (strcmp(name, "enroll-file") == 0) {
+    if (!from_file || o->enrol_file == NULL) o->enrol_file = value;
   } else if (strcmp(name, "ca-file") == 0 || strcmp(name, "ca") == 0) {
     if (!from_file || o->ca_file == NULL) o->ca_file = value;
   } else if (strcmp(name, "pin") == 0) {
@@ -187,23 +217,55 @@ static const char *from_environment(const char *small, const char *large) {
   return value == NULL ? "" : value;
 }
 
+int proxy_for(const options *o, const server_url *server, proxy_url *out) {
+  const char *text = server->secure ? from_environment("https_proxy", "HTTPS_PROXY") : from_environment("http_proxy", "HTTP_PROXY");
+  if (o->proxy_text != NULL) {
+    text = o->proxy_text;
+  } else if (proxy_bypassed(server, from_environment("no_proxy", "NO_PROXY"))) {
+    return 0;
+  }
+  if (*text == '\0') return 0;
+  return parse_proxy(text, out) == 0 ? 1 : -1;
+}
+
 static void choose_proxies(options *o) {
-  const char *exempt = from_environment("no_proxy", "NO_PROXY");
   uint32_t i;
   for (i = 0; i < o->server_count; i++) {
-    const char *text = o->servers[i].secure ? from_environment("https_proxy", "HTTPS_PROXY") : from_environment("http_proxy", "HTTP_PROXY");
-    if (o->proxy_text != NULL) {
-      text = o->proxy_text;
-    } else if (proxy_bypassed(&o->servers[i], exempt)) {
-      text = "";
-    }
-    if (*text == '\0') continue;
-    o->use_proxy[i] = 1;
-    if (parse_proxy(text, &o->proxies[i]) != 0) {
-      fault("the proxy is not http://[user:password@]host:port");
-      return;
-    }
+    o->use_proxy[i] = proxy_for(o, &o->servers[i], &o->proxies[i]);
+    if (o->use_proxy[i] >= 0) continue;
+    fault("the proxy is not http://[user:password@]host:port");
+    return;
   }
+}
+
+int options_tls(const options *o, char *why, size_t size) {
+  static int started;
+  if (!started && tls_start(o->ca_file, o->pins, o->pin_count, why, size) != 0) return -1;
+  started = 1;
+  return 0;
+}
+
+/* The key of a first start, and where the token will be kept. */
+static void choose_enrolment(options *o) {
+  const char *key = o->enrol_word != NULL ? o->enrol_word : getenv("CULVERT_ENROLL_KEY");
+  const char *token = getenv("CULVERT_TOKEN");
+  if (o->enrol_file != NULL) {
+    if (secret_read(o->enrol_file, o->enrol_key) != 0) fault("--enroll-file %.256s holds no enrolment key", o->enrol_file);
+  } else if (key == NULL || *key == '\0') {
+    return;
+  } else if (is_token(key)) {
+    strcpy(o->enrol_key, key);
+  } else {
+    fault("the enrolment key is none; expected the one of culvert enroll-key add");
+  }
+  if (token != NULL && *token != '\0') fault("an enrolment key and CULVERT_TOKEN are both given; expected one of them");
+  if (o->token_file != NULL || o->name == NULL) return;
+  if (os_home() == NULL) {
+    fault("--token-file is missing; expected where the token is to be kept");
+    return;
+  }
+  snprintf(o->token_home, sizeof o->token_home, "%.300s/.culvert/%.64s.token", os_home(), o->name);
+  o->token_file = o->token_home;
 }
 
 static void check(options *o) {
@@ -217,10 +279,11 @@ static void check(options *o) {
     fault("name %.64s is not a DNS label; expected a-z, 0-9 and inner hyphens only, at most 63", o->name);
   }
   if (o->mapping_count == 0 && faults == 0) fault("no MAPPING; expected at least one, such as 80 or tcp:22=192.168.1.7:22");
-  if (token_read(o, token, why, sizeof why) != 0) fault("%s", why);
+  choose_enrolment(o);
+  if (o->enrol_key[0] == '\0' && o->enrol_file == NULL && token_read(o, token, why, sizeof why) != 0) fault("%s", why);
   for (i = 0; i < o->server_count; i++) {
     if (!o->servers[i].secure) continue;
-    if (tls_start(o->ca_file, o->pins, o->pin_count, why, sizeof why) != 0) fault("%s", why);
+    if (options_tls(o, why, sizeof why) != 0) fault("%s", why);
     return;
   }
   if (o->ca_file != NULL) {
@@ -279,32 +342,4 @@ int options_read(options *o, int argc, char **argv) {
   if (faults == 0) return -1;
   fprintf(stderr, "See culvert-agent --help.\n");
   return EXIT_USAGE;
-}
-
-int token_read(const options *o, char token[513], char *why, size_t size) {
-  char text[600];
-  const char *environment = getenv("CULVERT_TOKEN");
-  const char *where = o->token_file != NULL ? o->token_file : "CULVERT_TOKEN";
-  if (o->token_file != NULL) {
-    FILE *file = fopen(o->token_file, "r");
-    size_t length;
-    if (file == NULL) {
-      snprintf(why, size, "--token-file %.256s cannot be read", o->token_file);
-      return -1;
-    }
-    length = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
-    text[length] = '\0';
-  } else if (environment != NULL) {
-    snprintf(text, sizeof text, "%s", environment);
-  } else {
-    snprintf(why, size, "no token; expected --token-file FILE or the environment variable CULVERT_TOKEN");
-    return -1;
-  }
-  if (!is_token(trimmed(text))) {
-    snprintf(why, size, "%.256s holds no token; expected the one of culvert device add", where);
-    return -1;
-  }
-  strcpy(token, trimmed(text));
-  return 0;
 }

@@ -15,13 +15,18 @@ typedef struct options {
   uint32_t server_count;
   const char *name;
   const char *token_file; /* NULL: the token is that of CULVERT_TOKEN */
+  const char *enrol_word;
+  const char *enrol_file;
+  char enrol_key[513];    /* empty: none */
+  char token_home[512];   /* memory of a token file that was not named */
   mapping mappings[MAPPINGS];
   size_t mapping_count;
+  mapping forwards[MAPPINGS]; /* for operators alone */
+  size_t forward_count;
   const char *ca_file;
   const char *pins[PINS];
   size_t pin_count;
   const char *proxy_text;
-  proxy_url proxy;
   int use_proxy[SERVERS];
   proxy_url proxies[SERVERS];
   uint32_t warm;
@@ -38,6 +43,16 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
  * printed.
  */
 int options_read(options *out, int argc, char **argv);
+
+/* The proxy for a server: 1, 0 when there is none, -1 when what names it makes no sense. */
+int proxy_for(const options *o, const server_url *server, proxy_url *out);
+
+/* Makes TLS ready, once; 0, or -1 with what is wrong in `why`. */
+int options_tls(const options *o, char *why, size_t size);
+
+/* A token in a file; 0, or -1 when there is none. */
+int secret_read(const char *path, char token[513]);
+int secret_exists(const char *path);
 
 /* The token as it is now; 0, or -1 with what is wrong in `why`. */
 int token_read(const options *o, char token[513], char *why, size_t size);

@@ -84,6 +84,11 @@ int os_renew_asked(void);
 void os_log_open(const char *name);
 void os_log_line(int error, const char *line);
 
+/* Writes a file that only this user can read, and its folder; on disk when this returns 0. */
+int os_write_secret(const char *path, const char *line);
+/* The user's own folder, or NULL. */
+const char *os_home(void);
+
 /* Where the system keeps certificates of authorities: NULL at the end of the list. A folder ends in a slash. */
 const char *os_ca_path(int index);
 

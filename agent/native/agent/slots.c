@@ -1,12 +1,19 @@
 /* All transfers of the agent: dials, the cap, and the connections that they need. Memory was taken at start. */
+#include <stdio.h>
 #include <string.h>
 
 #include "agent.h"
 
-const mapping *mapping_of(const agent *a, uint16_t port) {
+/* What is not declared is for operators only, and only where the options allow it. */
+const mapping *mapping_of(const agent *a, uint16_t port, cv_text visitor) {
+  static const char operators[] = "operator:";
   size_t i;
   for (i = 0; i < a->options->mapping_count; i++) {
     if (a->options->mappings[i].port.port == port) return &a->options->mappings[i];
+  }
+  if (visitor.length < sizeof operators - 1 || memcmp(visitor.at, operators, sizeof operators - 1) != 0) return NULL;
+  for (i = 0; i < a->options->forward_count; i++) {
+    if (a->options->forwards[i].port.port == port) return &a->options->forwards[i];
   }
   return NULL;
 }
@@ -40,6 +47,8 @@ slot *slot_take(agent *a, cv_ms now) {
   }
   if (taken == NULL) return NULL;
   if (taken->state != SLOT_FREE) slot_free(taken);
+  taken->opened = 0;
+  taken->way = WAY_SERVER;
   taken->warm = taken->canary = taken->has_visitor = taken->up_eof = 0;
   taken->watched = 0;
   taken->again = 1;
@@ -59,18 +68,31 @@ static int is_running(const agent *a, cv_text id) {
   return 0;
 }
 
-void slot_open_remote(agent *a, slot *t, cv_ms now) {
+static void open_at_server(agent *a, slot *t, cv_ms now) {
   const server_url *server = &a->options->servers[t->server];
-  t->state = SLOT_OPENING;
-  t->since = now;
   stream_open(&t->remote, server->host, server->port, a->options->use_proxy[t->server] ? &a->options->proxies[t->server] : NULL,
               server->secure, now, CV_HANDSHAKE_MS);
+}
+
+void slot_open_remote(agent *a, slot *t, cv_ms now) {
+  t->state = SLOT_OPENING;
+  t->since = t->dialled_at = now;
+  if (!direct_open(a, t, now)) open_at_server(a, t, now);
+}
+
+void slot_fall_back(agent *a, slot *t, cv_ms now) {
+  stream_close(&t->remote);
+  t->state = SLOT_OPENING;
+  t->way = WAY_AFTER_DIRECT;
+  t->since = now;
+  t->in_from = t->in_to = 0;
+  open_at_server(a, t, now);
 }
 
 void on_dial(agent *a, link_control *c, cv_ms now) {
   static const char prefix[] = "/v1/transfer/";
   const cv_message *dial = &c->control.message;
-  const mapping *m = mapping_of(a, dial->port);
+  const mapping *m = mapping_of(a, dial->port, dial->visitor);
   slot *t;
   if (is_running(a, dial->id)) return; /* asked twice, by both connections of a move for instance */
   if (dial->path.length < sizeof prefix || memcmp(dial->path.at, prefix, sizeof prefix - 1) != 0) return;
@@ -156,14 +178,24 @@ static void pump_refusal(agent *a, slot *t, cv_ms now) {
 static void start_transfer(agent *a, slot *t, cv_ms now) {
   cv_link_config config;
   link_control *c = control_of(a, t->generation);
+  const char *authority = a->options->servers[t->server].authority;
+  const char *token = t->token;
+  char target[CV_PATH_MAX + 258];
   int failed;
   memset(&config, 0, sizeof config);
   config.random.fill = os_random;
   config.encrypted = t->remote.secure;
   config.scratch = t->scratch;
   config.scratch_size = sizeof t->scratch;
-  failed = cv_transfer_start(&t->transfer, &config, t->warm, c == NULL ? 30000 : c->control.heartbeat_ms,
-                             a->options->servers[t->server].authority, t->path, t->token, (char *)t->up, sizeof t->up, now);
+  if (t->way == WAY_DIRECT) {
+    authority = t->direct.url.authority;
+    token = t->direct.key;
+    snprintf(target, sizeof target, "%s%s", t->direct.prefix, t->path);
+  } else {
+    snprintf(target, sizeof target, "%s", t->path);
+  }
+  failed = cv_transfer_start(&t->transfer, &config, t->warm, c == NULL ? 30000 : c->control.heartbeat_ms, authority, target, token,
+                             (char *)t->up, sizeof t->up, now);
   t->state = SLOT_RUNNING;
   if (failed != CV_OK) {
     if (t->has_visitor && !t->canary) tell_transfer(a, t->id, t->port, "internal", 0, 0);
@@ -176,7 +208,10 @@ static void pump_opening(agent *a, slot *t, cv_ms now) {
   if (t->remote.state == STREAM_OPEN) {
     start_transfer(a, t, now);
     if (t->state == SLOT_RUNNING) transfer_pump(a, t, now);
+  } else if (direct_fails(t, now)) {
+    slot_fall_back(a, t, now);
   } else if (t->remote.state == STREAM_FAILED) {
+    health_failed(a, t, now);
     if (t->warm) {
       warm_refused(a, t, now);
     } else if (!t->canary) {

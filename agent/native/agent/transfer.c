@@ -11,7 +11,7 @@
 
 static void assigned(agent *a, slot *t, cv_ms now) {
   const cv_message *assign = &t->transfer.message;
-  const mapping *m = mapping_of(a, assign->port);
+  const mapping *m = mapping_of(a, assign->port, assign->visitor);
   memcpy(t->id, assign->id.at, assign->id.length + 1);
   t->port = assign->port;
   warm_visited(a, now);
@@ -48,7 +48,7 @@ static int write_local(slot *t, cv_ms now) {
 static void settle(agent *a, slot *t, cv_ms now) {
   cv_transfer *x = &t->transfer;
   int broken = x->state == CV_TRANSFER_BROKEN;
-  if (t->state == SLOT_CLOSING || x->state == CV_TRANSFER_OPENING) return;
+  if (t->state == SLOT_CLOSING || x->state == CV_TRANSFER_OPENING || direct_fails(t, now)) return;
   if (t->has_visitor && x->outcome != NULL && (broken || x->state == CV_TRANSFER_FINISHED || x->state == CV_TRANSFER_WAITING)) {
     if (!t->canary) tell_transfer(a, t->id, t->port, x->outcome, x->to_device, x->to_visitor);
     if (broken) {
@@ -71,11 +71,14 @@ static void settle(agent *a, slot *t, cv_ms now) {
 static void on_event(agent *a, slot *t, cv_transfer_event event, const cv_frame *frame, cv_ms now) {
   switch (event) {
     case CV_TRANSFER_OPENED:
+      t->opened = 1;
+      health_worked(a);
+      direct_avoid(a, t, now);
       if (t->warm) warm_granted(a, now);
       if (t->canary) cv_transfer_cut(&t->transfer, CV_BYE, now);
       break;
     case CV_TRANSFER_REFUSED:
-      if (t->warm) warm_refused(a, t, now);
+      if (t->warm && !direct_fails(t, now)) warm_refused(a, t, now);
       break;
     case CV_TRANSFER_ASSIGN:
       assigned(a, t, now);
@@ -117,7 +120,7 @@ static int read_remote(agent *a, slot *t, cv_ms now) {
   got = stream_read(&t->remote, t->in, sizeof t->in);
   if (got == OS_AGAIN) return 0;
   if (got <= 0) {
-    if (cv_transfer_eof(&t->transfer) == CV_TRANSFER_REFUSED && t->warm) warm_refused(a, t, now);
+    if (cv_transfer_eof(&t->transfer) == CV_TRANSFER_REFUSED && t->warm && !direct_fails(t, now)) warm_refused(a, t, now);
     settle(a, t, now);
     return 0;
   }
@@ -171,7 +174,10 @@ void transfer_pump(agent *a, slot *t, cv_ms now) {
   cv_transfer_tick(&t->transfer, now);
   settle(a, t, now);
   write_remote(t, now);
-  if (cv_transfer_gone(&t->transfer)) {
+  if (direct_fails(t, now)) {
+    slot_fall_back(a, t, now);
+  } else if (cv_transfer_gone(&t->transfer)) {
+    if (!t->opened) health_failed(a, t, now);
     settle(a, t, now);
     slot_free(t);
   } else if (more || (stream_pending(&t->remote) && t->in_to == 0 && t->down_length == 0)) {

@@ -36,7 +36,8 @@ static const char *parse_authority(const char *text, char host[HOST_MAX], uint16
   return end;
 }
 
-int parse_server(const char *text, server_url *out) {
+/* The origin, and what is behind it; NULL when it is none. */
+static const char *parse_origin(const char *text, server_url *out) {
   static const struct {
     const char *scheme;
     int secure;
@@ -51,16 +52,32 @@ int parse_server(const char *text, server_url *out) {
     out->secure = schemes[i].secure;
     out->port = usual;
     rest = parse_authority(text + length, out->host, &out->port, &bracketed);
-    if (rest == NULL || (strcmp(rest, "") != 0 && strcmp(rest, "/") != 0)) return -1;
+    if (rest == NULL) return NULL;
     if (out->port == usual) {
       snprintf(out->authority, sizeof out->authority, bracketed ? "[%s]" : "%s", out->host);
     } else {
       snprintf(out->authority, sizeof out->authority, bracketed ? "[%s]:%u" : "%s:%u", out->host, (unsigned)out->port);
     }
     snprintf(out->origin, sizeof out->origin, "%s%s", schemes[i].scheme, out->authority);
-    return 0;
+    return rest;
   }
-  return -1;
+  return NULL;
+}
+
+int parse_server(const char *text, server_url *out) {
+  const char *rest = parse_origin(text, out);
+  return rest != NULL && (strcmp(rest, "") == 0 || strcmp(rest, "/") == 0) ? 0 : -1;
+}
+
+int parse_transfer_url(const char *text, server_url *out, char prefix[257]) {
+  const char *rest = parse_origin(text, out);
+  size_t length;
+  if (rest == NULL || text[0] != 'w' || (*rest != '\0' && *rest != '/')) return -1;
+  length = strlen(rest);
+  if (length > 256 || strpbrk(rest, "?#") != NULL) return -1;
+  memcpy(prefix, rest, length + 1);
+  if (length > 0 && prefix[length - 1] == '/') prefix[length - 1] = '\0';
+  return 0;
 }
 
 /* %41 is A. */

@@ -36,6 +36,8 @@ typedef struct mapping {
 
 /* 0, or -1 when the text is not what it should be. */
 int parse_server(const char *text, server_url *out);
+/* ws or wss, with a path that goes in front of what is asked for; `prefix` is empty without one. */
+int parse_transfer_url(const char *text, server_url *out, char prefix[257]);
 int parse_proxy(const char *text, proxy_url *out);
 int parse_mapping(const char *text, mapping *out);
 /* Whether NO_PROXY names the server. */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <syslog.h>
 #include <time.h>
@@ -312,6 +313,27 @@ void os_log_line(int error, const char *line) {
   }
   fprintf(error ? stderr : stdout, "%s\n", line);
   fflush(error ? stderr : stdout);
+}
+
+int os_write_secret(const char *path, const char *line) {
+  char folder[512];
+  const char *slash = strrchr(path, '/');
+  size_t length = strlen(line);
+  int fd;
+  int good;
+  if (slash != NULL && slash != path && (size_t)(slash - path) < sizeof folder) {
+    memcpy(folder, path, (size_t)(slash - path));
+    folder[slash - path] = '\0';
+    mkdir(folder, 0700); /* when it is there already, that is well */
+  }
+  fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0) return -1;
+  good = fchmod(fd, 0600) == 0 && write(fd, line, length) == (ssize_t)length && write(fd, "\n", 1) == 1 && fsync(fd) == 0;
+  return close(fd) == 0 && good ? 0 : -1;
+}
+
+const char *os_home(void) {
+  return getenv("HOME");
 }
 
 const char *os_ca_path(int index) {

@@ -8,18 +8,17 @@ import { installSystemPackages } from '../../../deploy/local/bin/system.mjs';
 import { echo, serve, target, until } from '../../sdk/test/kit.ts';
 import type { TestServer } from '../../sdk/test/server.ts';
 import { NativeAgent } from './agent-kit.ts';
-import { NATIVE, run, scratchFolder } from './build.ts';
+import { builtAgent, NATIVE, scratchFolder } from './build.ts';
 
 await installSystemPackages(['native']);
 const { dir, remove } = scratchFolder();
 afterAll(remove);
 
 const FIXTURES = join(NATIVE, '../../libs/relay/test/fixtures');
-const program = join(dir, 'culvert-agent');
+let program: string;
 
-beforeAll(() => {
-  run('cmake', ['-S', NATIVE, '-B', dir, '-DCMAKE_BUILD_TYPE=Release', '-DCULVERT_WERROR=ON', '-DCULVERT_TESTS=OFF']);
-  run('cmake', ['--build', dir, '-j2']);
+beforeAll(async () => {
+  program = await builtAgent();
 });
 
 const start = (server: TestServer, args: string[], env: Record<string, string> = {}): NativeAgent =>

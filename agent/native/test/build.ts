@@ -1,7 +1,9 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 
 export const NATIVE = join(import.meta.dirname, '..');
 export const CORE = join(NATIVE, 'core');
@@ -44,4 +46,55 @@ export function run(
     const { stdout, stderr, message } = error as { stdout?: string; stderr?: string; message: string };
     throw new Error(`${command} failed: ${message.slice(0, 200)}\n${stdout ?? ''}\n${stderr ?? ''}`, { cause: error });
   }
+}
+
+const BUILD_MS = 240_000;
+
+/** culvert-agent of the sources as they are now, with the system's mbedTLS: built once for all test files that want it. */
+export async function builtAgent(): Promise<string> {
+  const hash = createHash('sha256');
+  for (const folder of ['core/src', 'core/include', 'agent', 'posix', 'CMakeLists.txt']) {
+    for (const file of filesOf(join(NATIVE, folder))) hash.update(relative(NATIVE, file)).update(readFileSync(file));
+  }
+  const dir = join(tmpdir(), `culvert-agent-${hash.digest('hex').slice(0, 16)}-${process.getuid?.() ?? 0}`);
+  const program = join(dir, 'culvert-agent');
+  const end = performance.now() + BUILD_MS;
+  while (!existsSync(program)) {
+    if (locked(`${dir}.lock`)) {
+      try {
+        if (!existsSync(program)) buildInto(dir);
+      } finally {
+        rmSync(`${dir}.lock`, { recursive: true, force: true });
+      }
+    } else if (performance.now() > end) throw new Error(`${dir}.lock is held by another build; remove it when there is none`);
+    else await pause(200);
+  }
+  return program;
+}
+
+/** Takes a lock; one that was left behind by a build that was killed is taken over. */
+function locked(path: string): boolean {
+  try {
+    mkdirSync(path);
+    return true;
+  } catch {
+    const age = Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
+    if (age > BUILD_MS) rmSync(path, { recursive: true, force: true });
+    return false;
+  }
+}
+
+function buildInto(dir: string): void {
+  const unfinished = `${dir}.${process.pid}`;
+  run('cmake', ['-S', NATIVE, '-B', unfinished, '-DCMAKE_BUILD_TYPE=Release', '-DCULVERT_WERROR=ON']);
+  run('cmake', ['--build', unfinished, '-j2', '--target', 'culvert-agent']);
+  renameSync(unfinished, dir);
+}
+
+function filesOf(path: string): string[] {
+  if (!statSync(path).isDirectory()) return [path];
+  return readdirSync(path, { recursive: true, encoding: 'utf8' })
+    .map((name) => join(path, name))
+    .filter((file) => statSync(file).isFile())
+    .sort();
 }

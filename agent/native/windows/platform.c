@@ -284,6 +284,29 @@ void os_log_line(int error, const char *line) {
 }
 
 /* Windows keeps its authorities in a store, not in files: see tls_mbedtls.c. */
+/* What others may read is what they may in the folder: a user's own is closed to other users. */
+int os_write_secret(const char *path, const char *line) {
+  char folder[512];
+  const char *slash = strrchr(path, '\\') > strrchr(path, '/') ? strrchr(path, '\\') : strrchr(path, '/');
+  HANDLE file;
+  DWORD wrote;
+  int good;
+  if (slash != NULL && slash != path && (size_t)(slash - path) < sizeof folder) {
+    memcpy(folder, path, (size_t)(slash - path));
+    folder[slash - path] = '\0';
+    CreateDirectoryA(folder, NULL);
+  }
+  file = CreateFileA(path, GENERIC_WRITE, 0, NULL, CREATE_ALWAYS, FILE_ATTRIBUTE_NORMAL, NULL);
+  if (file == INVALID_HANDLE_VALUE) return -1;
+  good = WriteFile(file, line, (DWORD)strlen(line), &wrote, NULL) && WriteFile(file, "\n", 1, &wrote, NULL) && FlushFileBuffers(file);
+  CloseHandle(file);
+  return good ? 0 : -1;
+}
+
+const char *os_home(void) {
+  return getenv("USERPROFILE");
+}
+
 const char *os_ca_path(int index) {
   (void)index;
   return NULL;

@@ -1,0 +1,54 @@
+/*
+ * The direct address of a listener (transfer_url of ready): transfers are opened there, past the edge, with a key of their own and
+ * never with the device token. What does not work there is opened at the device's own server; when that works, the address is left
+ * alone for a while.
+ */
+#include <string.h>
+
+#include "agent.h"
+
+/* A listener that is reached at all is reached soon; the dial deadline must leave room for the other way. */
+#define DIRECT_MS 3000
+/* A firewall does not change its mind often; another key is tried at once. */
+#define AVOID_MS 600000
+
+void direct_ready(const agent *a, link_control *c) {
+  const cv_message *ready = &c->control.message;
+  direct_address *direct = &c->direct;
+  direct->known = 0;
+  if (ready->transfer_url.length == 0 || ready->transfer_key.length == 0 || ready->transfer_key.length >= sizeof direct->key) return;
+  if (parse_transfer_url(ready->transfer_url.at, &direct->url, direct->prefix) != 0 || !is_token(ready->transfer_key.at)) return;
+  if (c->stream.secure && !direct->url.secure) return; /* it would be less safe than this connection */
+  if (direct->url.secure && options_tls(a->options, c->why, sizeof c->why) != 0) return;
+  direct->use_proxy = proxy_for(a->options, &direct->url, &direct->proxy);
+  if (direct->use_proxy < 0) return;
+  memcpy(direct->key, ready->transfer_key.at, ready->transfer_key.length + 1);
+  direct->known = 1;
+}
+
+int direct_open(agent *a, slot *t, cv_ms now) {
+  const link_control *c = control_of(a, t->generation);
+  if (c == NULL || !c->direct.known) return 0;
+  if (now < a->avoid_until && strcmp(a->avoid_key, c->direct.key) == 0) return 0;
+  t->direct = c->direct;
+  t->way = WAY_DIRECT;
+  stream_open(&t->remote, t->direct.url.host, t->direct.url.port, t->direct.use_proxy ? &t->direct.proxy : NULL, t->direct.url.secure,
+              now, DIRECT_MS);
+  return 1;
+}
+
+/* Whether it gives no transfer: no answer in time, or a refusal; but that of a listener which asks to wait is its own word. */
+int direct_fails(const slot *t, cv_ms now) {
+  const cv_link *link = &t->transfer.link;
+  if (t->way != WAY_DIRECT || t->opened) return 0;
+  if (t->state == SLOT_OPENING) return t->remote.state == STREAM_FAILED;
+  if (link->refused && link->in.response.status == 429) return 0;
+  return cv_transfer_gone(&t->transfer) || now - t->since >= DIRECT_MS;
+}
+
+/* It was opened at the server where the address had failed: the address is what is wrong. */
+void direct_avoid(agent *a, const slot *t, cv_ms now) {
+  if (t->way != WAY_AFTER_DIRECT) return;
+  strcpy(a->avoid_key, t->direct.key);
+  a->avoid_until = now + AVOID_MS;
+}
