@@ -28,22 +28,27 @@ async function cutOff(device: string, { lease, pending }: StoredLease, deps: Man
   const options = { timeoutMs: ACKNOWLEDGE_MS };
   const epoch = Math.max(lease?.epoch ?? 0, pending?.epoch ?? 0);
   const missing = new Set<string>();
-  const need = async (instance: string, act: () => Promise<{ ok: boolean; code?: string }>): Promise<void> => {
+  /** False when it is not known to be done. */
+  const need = async (instance: string, act: () => Promise<{ ok: boolean; code?: string }>): Promise<boolean> => {
     try {
       const reply = await act();
-      if (!reply.ok && reply.code !== 'lease_lost' && reply.code !== 'not_found') missing.add(instance);
+      if (reply.ok || reply.code === 'lease_lost' || reply.code === 'not_found') return true;
     } catch (error) {
       // Nobody serves it: an instance that is gone for sure has nothing left to cut.
-      if (!(error instanceof CulvertError) || error.code !== 'not_found') missing.add(instance);
+      if (error instanceof CulvertError && error.code === 'not_found') return true;
     }
+    missing.add(instance);
+    return false;
   };
-  const work: Promise<void>[] = [];
+  const cutAt = async (listener: string): Promise<void> => {
+    const cut = () => need(listener, () => bus.requestOf(listener, 'listener.cut', { device, epoch, code: 'revoked' }, options));
+    // Cut first, so that everybody hears why; and again for those who came in before the ports were closed.
+    if (!(await cut())) return;
+    if (await need(listener, () => bus.requestOf(listener, 'listener.unbind', { device, epoch }, options))) await cut();
+  };
+  const work: Promise<unknown>[] = [];
   for (const listener of new Set([lease?.listener, pending?.listener])) {
-    if (listener === undefined) continue;
-    work.push(
-      need(listener, () => bus.requestOf(listener, 'listener.cut', { device, epoch, code: 'revoked' }, options)),
-      need(listener, () => bus.requestOf(listener, 'listener.unbind', { device, epoch }, options)),
-    );
+    if (listener !== undefined) work.push(cutAt(listener));
   }
   for (const tenure of [lease, pending]) {
     if (tenure === null) continue;
