@@ -148,6 +148,26 @@ describe('culvert socks', () => {
   });
   const curl = (url: string) => client('curl', ['-sS', '--max-time', '20', '--socks5-hostname', `127.0.0.1:${port}`, url]);
 
+  it('does not listen before it knows that its token suffices', async () => {
+    const started = async (CULVERT_ADMIN_TOKEN: string, server = stack.info.edge): Promise<RunningAccess> => {
+      const one = new RunningAccess(['socks', '--listen', '127.0.0.1:0', '--server', server], { CULVERT_ADMIN_TOKEN });
+      running.push(one);
+      await one.exited;
+      expect(one.lines).toEqual([]);
+      return one;
+    };
+    const viewer = (await stack.admin('POST', '/v1/operators', { name: 'watcher', role: 'viewer' })).body as { token: string };
+    for (const [token_, said] of [
+      ['not-the-token', 'unauthorized'],
+      [token, 'unauthorized'],
+      [viewer.token, 'forbidden'],
+    ] as const) {
+      const refused = await started(token_);
+      expect([await refused.exited, refused.stderr]).toEqual([1, expect.stringContaining(said)]);
+    }
+    expect(await (await started('x'.repeat(20), 'http://127.0.0.1:1')).exited).toBe(4);
+  });
+
   it('reaches any device by its name, as curl does', async () => {
     expect((await curl('http://alice.culvert/')).stdout).toContain('<h1>hello from alice.culvert');
   });
@@ -237,17 +257,13 @@ describe('rights', () => {
   it('opens nothing of the API but the tickets at the edge', async () => {
     const { adminToken, edge } = stack.info;
     const headers = { authorization: `Bearer ${adminToken}`, 'content-type': 'application/json' };
-    for (const path of [
-      '/v1/devices',
-      '/v1/access/../devices',
-      '/v1/access/%2e%2e/devices',
-      '/v1/access/',
-      '/v1/access?x=1/../devices',
-    ]) {
+    for (const path of ['/v1/devices', '/v1/access/../devices', '/v1/access/%2e%2e/devices', '/v1/access/']) {
       const answer = await fetch(`${edge}${path}`, { headers });
       expect(answer.status, path).toBeGreaterThanOrEqual(400);
       expect(await answer.text(), path).not.toContain('alice');
     }
+    const query = await fetch(`${edge}/v1/access?x=1/../devices`, { headers });
+    expect(await query.json()).toEqual({ name: 'root', role: 'admin' });
     const refused = await fetch(`${edge}/v1/access`, {
       method: 'POST',
       headers: { ...headers, authorization: 'Bearer x' },

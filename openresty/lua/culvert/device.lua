@@ -121,7 +121,10 @@ function M.access()
   if is_visitor() then return ngx.exec('@visitor') end
   ngx.var.culvert_path = '/v1/access'
   turn_away()
-  if ngx.req.get_method() ~= 'POST' then return refuse(400, 'bad_request', 'Expected POST with a body of JSON.') end
+  -- The API gets the path as it was sent, and might read another one in it than we did.
+  if ngx.var.request_uri:match('^[^?]*') ~= '/v1/access' then return refuse(404, 'not_found', 'There is no such path.') end
+  local method = ngx.req.get_method()
+  if method ~= 'POST' and method ~= 'GET' then return refuse(400, 'bad_request', 'Expected GET, or POST with a body of JSON.') end
   local peers, err = instances.admins()
   if not peers then
     ngx.log(err == 'away' and ngx.INFO or ngx.WARN, 'no admin is known: ', err)

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { type Bus, DeviceName, errorOfRefusal, PortNumber, type Records } from '@culvert/bus';
-import { ACCESS_PATH, CulvertError, faultOfDeviceName } from '@culvert/contracts';
+import { ACCESS_PATH, CulvertError, faultOfDeviceName, ROLES } from '@culvert/contracts';
 import { digestOf, type Logger } from '@culvert/service-kit';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import Type from 'typebox';
@@ -15,10 +15,23 @@ export interface TicketRoutesOptions {
 }
 
 /**
- * `POST /v1/access`: an operator asks for one connection to a port of a device. Here it is decided and written down; the
- * listener that serves the device keeps the ticket, and the bytes go there past this service.
+ * `GET /v1/access`: does this token suffice to be let in? `POST /v1/access`: an operator asks for one connection to a port of a
+ * device. Here it is decided and written down; the listener that serves the device keeps the ticket, and the bytes go there past
+ * this service.
  */
 export const ticketRoutes: FastifyPluginAsyncTypebox<TicketRoutesOptions> = async (app, { bus, records, log }) => {
+  app.get(
+    ACCESS_PATH,
+    {
+      config: { role: ACCESS_ROLE },
+      schema: {
+        summary: 'May I ask for connections to devices?',
+        response: { 200: Type.Object({ name: Type.String(), role: Type.Enum(ROLES) }), ...problems() },
+      },
+    },
+    async (request) => ({ name: request.operator?.name ?? '', role: request.operator?.role ?? ACCESS_ROLE }),
+  );
+
   app.post(
     ACCESS_PATH,
     {

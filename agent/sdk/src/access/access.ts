@@ -59,6 +59,15 @@ export class Access {
   }
 
   /**
+   * Is the server there, and does the token suffice to ask for connections? Says whose it is.
+   *
+   * @throws CulvertError `unauthorized`, `forbidden`, `unavailable`; `bye` when the signal was aborted.
+   */
+  who(signal: AbortSignal): Promise<{ name: string; role: string }> {
+    return this.#office.who(signal);
+  }
+
+  /**
    * May we connect, and is the device there? Nothing is connected.
    *
    * @throws CulvertError as `open`, as far as the server knows without asking the device.

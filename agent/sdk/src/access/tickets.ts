@@ -28,35 +28,55 @@ export class TicketOffice {
 
   /** @throws CulvertError with the server's code, `unavailable` when it cannot be reached or its answer is none of ours. */
   async ask(device: string, port: number, signal: AbortSignal): Promise<{ path: string; key: string }> {
-    const { server } = this.#settings;
-    const { status, body, retryAfter } = await this.#post(JSON.stringify({ device, port }), signal);
-    const answer = parsed(body);
+    const { answer, status } = await this.#send('POST', JSON.stringify({ device, port }), signal);
     if (status === 201 && typeof answer.key === 'string' && typeof answer.path === 'string') {
       if (answer.path.startsWith(`${ACCESS_PATH}/`)) return { path: answer.path, key: answer.key };
     }
-    if (status < 400)
-      throw new CulvertError('unavailable', `${server.origin} answers as if it were no Culvert server (${status})`);
-    const code: ErrorCode = typeof answer.code === 'string' && isErrorCode(answer.code) ? answer.code : codeOfStatus(status);
-    const words = answer.detail ?? answer.message;
-    const text = typeof words === 'string' ? words.slice(0, 512) : `${server.origin} answered ${status}`;
-    throw new CulvertError(code, text, { retryAfterMs: retryAfter });
+    throw this.#stranger(status);
+  }
+
+  /** Who the token is of, if it may ask for tickets. @throws CulvertError as `ask` */
+  async who(signal: AbortSignal): Promise<{ name: string; role: string }> {
+    const { answer, status } = await this.#send('GET', '', signal);
+    const { name, role } = answer;
+    if (status === 200 && typeof name === 'string' && typeof role === 'string') return { name, role };
+    throw this.#stranger(status);
   }
 
   close(): void {
     this.#agent.destroy();
   }
 
-  async #post(body: string, signal: AbortSignal): Promise<{ status: number; body: string; retryAfter: number | undefined }> {
+  #stranger(status: number): CulvertError {
+    const { origin } = this.#settings.server;
+    return new CulvertError('unavailable', `${origin} answers as if it were no Culvert server (${status})`);
+  }
+
+  /** The server's answer when it is no refusal. @throws CulvertError */
+  async #send(
+    method: 'GET' | 'POST',
+    text: string,
+    signal: AbortSignal,
+  ): Promise<{ answer: Record<string, unknown>; status: number }> {
+    const { status, body, retryAfter } = await this.#exchange(method, text, signal);
+    const answer = parsed(body);
+    if (status < 400) return { answer, status };
+    const code: ErrorCode = typeof answer.code === 'string' && isErrorCode(answer.code) ? answer.code : codeOfStatus(status);
+    const words = answer.detail ?? answer.message;
+    const said = typeof words === 'string' ? words.slice(0, 512) : `${this.#settings.server.origin} answered ${status}`;
+    throw new CulvertError(code, said, { retryAfterMs: retryAfter });
+  }
+
+  async #exchange(method: 'GET' | 'POST', body: string, signal: AbortSignal): Promise<HttpAnswer> {
     const { server, limits, token } = this.#settings;
     const deadline = AbortSignal.timeout(limits.HANDSHAKE_MS);
     const headers = {
       host: server.host,
       authorization: `Bearer ${token()}`,
-      'content-type': 'application/json',
-      'content-length': Buffer.byteLength(body),
+      ...(body === '' ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
     };
     for (let again = true; ; again = false) {
-      const request = http.request({ method: 'POST', path: ACCESS_PATH, agent: this.#agent, headers, signal: deadline });
+      const request = http.request({ method, path: ACCESS_PATH, agent: this.#agent, headers, signal: deadline });
       const leave = (): void => void request.destroy();
       signal.addEventListener('abort', leave, { once: true });
       try {
@@ -99,7 +119,13 @@ class ServerAgent extends http.Agent {
   }
 }
 
-function answerOf(request: http.ClientRequest): Promise<{ status: number; body: string; retryAfter: number | undefined }> {
+interface HttpAnswer {
+  status: number;
+  body: string;
+  retryAfter: number | undefined;
+}
+
+function answerOf(request: http.ClientRequest): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
     request.once('error', reject);
     request.once('response', (response) => {

@@ -14,7 +14,7 @@ Devices are NAME.culvert in it, their ports those that their agents declare:
 All other hosts are refused. It listens on addresses of this machine alone: whoever reaches it acts with your rights.
 ${ACCESS_HELP}
 
-Exit codes: 0 stopped by a signal, 1 the port cannot be opened, 2 usage.`;
+Exit codes: 0 stopped by a signal, 1 the port cannot be opened or the token does not suffice, 2 usage, 4 the server cannot be reached.`;
 
 /** `culvert socks`. */
 export function socksCommand(): Command {
@@ -27,7 +27,9 @@ export function socksCommand(): Command {
       const at = listenAt(flags.listen, faults);
       const access = accessOf(flags, faults, 'socks', process.env);
       const json = flags.json === true;
+      const stop = new AbortController();
       try {
+        await access.who(stop.signal); // a proxy that can reach nothing should not look as if it could
         const server = await listenSocks(access, { ...at, onClosed: (result, to) => printAccess(result, to, json) }).catch(
           (error: Error) => {
             throw new CommandError(EXIT.failed, error.message);
@@ -40,6 +42,7 @@ export function socksCommand(): Command {
       } catch (error) {
         throw commandErrorOf(error);
       } finally {
+        stop.abort();
         access.close();
       }
     });
