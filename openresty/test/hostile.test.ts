@@ -16,8 +16,9 @@ let edge: TestEdge;
 let tlsPort: number;
 let device: Origin;
 let ingress: Origin;
+let admin: Origin;
 interface Seen {
-  who: 'device' | 'ingress';
+  who: 'device' | 'ingress' | 'admin';
   method: string;
   url: string;
   headers: Record<string, string | string[] | undefined>;
@@ -46,15 +47,17 @@ beforeAll(async () => {
   const limits = { HANDSHAKE_MS: HEADER_MS, EDGE_ANSWER_MS: HEADER_MS };
   const rates = { EDGE_UNKNOWN_NAMES: 100_000, EDGE_FAILED_HANDSHAKES: 100_000 };
   edge = await TestEdge.start(`redis://127.0.0.1:${redis.port}`, { ...limits, ...rates }, 1, { tls: served });
-  [device, ingress] = [await record('device'), await record('ingress')];
+  [device, ingress, admin] = [await record('device'), await record('ingress'), await record('admin')];
   await redis.route('a', { address: device.address });
   await redis.route('b', { address: device.address, device: 'b' });
   await redis.instance('ws-ingress-1', 'ws-ingress', ingress.address);
+  await redis.instance('admin-1', 'admin', admin.address);
 });
 afterAll(async () => {
   await edge?.stop();
   await device?.stop();
   await ingress?.stop();
+  await admin?.stop();
   await redis?.stop();
   rmSync(folder, { recursive: true, force: true });
 });
@@ -220,12 +223,13 @@ describe('a path that tricks', () => {
       '/v1/transfer%2ftcp-listener-1/x',
       '/v1\\control',
     ],
+    ...['/v1/devices/../access', '/v1/devices/..%2faccess', '/docs/..%2fv1%2faccess', '/v1//access'],
     ...['/%2e/v1/control', '/%2e%2e/v1/control', '/a/%2e%2e/v1/control', '//culvert-fault', '/%2fculvert-fault'],
   ];
   it.each(VARIANTS)('is a path of the device under its own name: %s', async (path) => {
     const answer = await edge.raw(`GET ${path} HTTP/1.1\r\nHost: ${A}\r\nConnection: close\r\n\r\n`);
     expect([200, 400, 404]).toContain(statuses(answer)[0]);
-    expect(seen.filter(({ who }) => who === 'ingress')).toEqual([]);
+    expect(seen.filter(({ who }) => who !== 'device')).toEqual([]);
     for (const { url } of seen) expect(url).toBe(path); // as it was sent: the device decides what it means
   });
 
@@ -233,6 +237,7 @@ describe('a path that tricks', () => {
     const answer = await edge.raw(`GET ${path} HTTP/1.1\r\nHost: ${DOMAIN}\r\nConnection: close\r\n\r\n`);
     expect([200, 400, 404]).toContain(statuses(answer)[0]);
     expect(seen.filter(({ who }) => who === 'device')).toEqual([]);
+    for (const { url } of seen.filter(({ who }) => who === 'admin')) expect(url).toBe('/v1/access');
   });
 });
 
