@@ -94,9 +94,9 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
     publish: {
       allow: [
         ...ANSWERS,
-        'cmd.port.*',
-        'cmd.listener.*.*',
-        'cmd.ingress.*.*',
+        ...['allocate', 'release'].map((verb) => `cmd.port.${verb}`),
+        ...['bind', 'unbind', 'cut'].map((verb) => `cmd.listener.*.${verb}`),
+        ...['probe', 'close', 'endpoints'].map((verb) => `cmd.ingress.*.${verb}`),
         ...EVENTS_SUBJECTS,
         ...STREAMS,
         '$KV.>',
@@ -136,8 +136,8 @@ const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
       allow: [
         ...ANSWERS,
         ...AUDIT_SUBJECTS,
-        'cmd.device.*',
-        'cmd.record.*',
+        ...['add', 'list', 'show', 'revoke', 'rotate', 'host'].map((verb) => `cmd.device.${verb}`),
+        ...['get', 'list', 'put', 'delete'].map((verb) => `cmd.record.${verb}`),
         ...DEAD_SUBJECTS,
         '$KV.CULVERT_WEBHOOK_OWNERS.*',
         'cmd.usage.get',

@@ -9,8 +9,10 @@ import type { ServiceName } from './replicas.ts';
 /** Who may do what in the store. The names are the ACL users. */
 export type RedisUser = ServiceName | 'edge' | 'operator';
 
+/** Commands that no key limits: they would tell the names of all keys, or touch what all services have in common. */
+const BEYOND_KEYS = '-scan -randomkey -dbsize -function -fcall -fcall_ro -script|flush -script|kill';
 /** Commands of a service: everything on its own keys, nothing that reaches beyond them. `info` is how clients see readiness. */
-const COMMANDS = '+@read +@write +@connection +@transaction +@scripting +@pubsub +@stream +@fast -@admin -@dangerous +info +time';
+const COMMANDS = `+@read +@write +@connection +@transaction +@scripting +@pubsub +@stream +@fast -@admin -@dangerous +info +time ${BEYOND_KEYS}`;
 /** The service that owns the leases and the operators' data. */
 const STORE = `~* &* ${COMMANDS}`;
 /** Ports, and what it must know of leases to give them out; nothing of devices, tokens or operators. */
@@ -25,7 +27,7 @@ const RULES: Readonly<Record<RedisUser, string>> = {
   'tcp-listener': INSTANCE,
   admin: INSTANCE.replace('resetchannels', '%R~visitors:* resetchannels &visitor.requests'),
   // Certificates and their private keys: beside the edge only lease-manager, and the operator, may read them.
-  edge: '%R~route:* %R~cert:* %R~kept:access:* %R~kept:grant:* %R~kept:domain:* %R~lease:* %R~instance:* %R~store:* %W~visitors:* %W~entered:* resetchannels &route.changed &visitor.requests +@read +@connection +@pubsub +@transaction +time +set +lpush +ltrim +pexpire -@dangerous',
+  edge: `%R~route:* %R~cert:* %R~kept:access:* %R~kept:grant:* %R~kept:domain:* %R~lease:* %R~instance:* %R~store:* %W~visitors:* %W~entered:* resetchannels &route.changed &visitor.requests +@read +@connection +@pubsub +@transaction +time +set +lpush +ltrim +pexpire -@dangerous ${BEYOND_KEYS}`,
   operator: '~* &* +@all',
 };
 
