@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { CulvertError, formatDuration } from '@culvert/contracts';
 import { prepareEdge } from '@culvert/edge';
-import { ConfigError, loadConfig, setting } from '@culvert/service-kit';
+import { ConfigError, faultsInProduction, loadConfig, setting } from '@culvert/service-kit';
 import { TLS_SETTINGS, tlsOf } from './tls-settings.ts';
 
 const SETTINGS = {
@@ -29,9 +29,10 @@ function credential(name: string): string {
 }
 
 try {
-  const { values, limits } = loadConfig(SETTINGS, process.env, ({ CULVERT_TLS: mode }) =>
-    mode === 'local' ? ['CULVERT_TLS=local is for npm start, which makes the authority; expected off or files'] : [],
-  );
+  const { values, limits } = loadConfig(SETTINGS, process.env, ({ CULVERT_TLS: mode }) => [
+    ...(mode === 'local' ? ['CULVERT_TLS=local is for npm start, which makes the authority; expected off or files'] : []),
+    ...faultsInProduction(SETTINGS, process.env),
+  ]);
   const tls = tlsOf(values);
   const certificate = tls?.files?.certificate || credential('chain.pem');
   const key = tls?.files?.key || credential('key.pem');
