@@ -237,21 +237,21 @@ describe('a transfer', () => {
 describe('tokens', () => {
   it('are taken from the environment or refused, and never from the command line', async () => {
     const line = ['agent', '--server', stack.info.edge, '--name', 'mallory', 'tcp:22'];
-    expect(await runCli(line)).toMatchObject({ code: 2, stderr: expect.stringContaining('CULVERT_TOKEN') });
-    expect(await runCli(line, { CULVERT_TOKEN: '' })).toMatchObject({
-      code: 2,
-      stderr: expect.stringContaining('CULVERT_TOKEN'),
-    });
-    for (const option of ['--token', '--auth']) {
-      const refused = await runCli([...line, option, token], {});
-      expect(refused.code, option).toBe(2);
+    const [none, empty, operator, ...given] = await Promise.all([
+      runCli(line),
+      runCli(line, { CULVERT_TOKEN: '' }),
+      runCli(['forward', 'witness', '0:7', '--server', stack.info.edge, '--token', 'x']),
+      ...['--token', '--auth'].map((option) => runCli([...line, option, token])),
+    ]);
+    for (const one of [none, empty]) expect(one).toMatchObject({ code: 2, stderr: expect.stringContaining('CULVERT_TOKEN') });
+    expect(operator.code).toBe(2);
+    for (const refused of given) {
+      expect(refused.code).toBe(2);
       expect(refused.stderr).not.toContain(token);
     }
     const wrong = stack.spawnAgent({ name: 'mallory', token: 'cvd_wrong', mappings: ['tcp:22'] });
     expect(await wrong.event('refused')).toMatchObject({ code: 'unauthorized' });
     await wrong.stop();
-    const operator = await runCli(['forward', 'witness', '0:7', '--server', stack.info.edge, '--token', 'x'], {});
-    expect(operator.code).toBe(2);
   });
 
   it('are in no process list', () => {
@@ -267,6 +267,65 @@ describe('tokens', () => {
       }
       for (const secret of secrets) expect(line.includes(secret), line.split('\0')[0]).toBe(false);
     }
+  });
+});
+
+describe('a flood of visitors against one device', () => {
+  const MOST = 20;
+  it('is bounded by its policy, and the visitors of others are served meanwhile', async () => {
+    const target = await startTcpTarget(echo);
+    const agent = await stack.runAgent({
+      name: 'flooded',
+      token: await stack.addDevice('flooded'),
+      mappings: [`tcp:7=127.0.0.1:${target.port}`],
+    });
+    const port = agent.endpoint(7).public_port as number;
+    const policy = { visitors: MOST, visitors_per_second: 50, bytes_per_second: 200_000 };
+    expect((await stack.admin('PUT', '/v1/devices/flooded/policy', policy)).status).toBe(200);
+    const failures = await stack.events('conn.failed.flooded');
+    let over = false;
+    let refused = 0;
+    let mostAtOnce = 0;
+    const held = new Set<net.Socket>();
+    // Whoever gets in stays and sends without a pause; whoever does not comes again at once.
+    const lane = async (): Promise<void> => {
+      while (!over) {
+        const socket = net.connect(port, '127.0.0.1').on('error', () => {});
+        held.add(socket);
+        const block = Buffer.alloc(65_536);
+        const pump = (): void => {
+          while (!socket.destroyed && !over && socket.write(block));
+        };
+        socket.on('connect', pump).on('drain', pump).resume();
+        await new Promise((resolve) => socket.once('close', resolve));
+        held.delete(socket);
+        if (!over) refused += 1;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    };
+    const flood = Array.from({ length: 3 * MOST }, lane);
+    try {
+      await until('places are taken', () => (target.open() > 0 && refused > 0 ? true : undefined));
+      for (let visits = 0; visits < 30; visits += 1) {
+        expect((await tcpVisitor(witness, `visit ${visits}`)).data.toString()).toBe(`visit ${visits}`);
+        mostAtOnce = Math.max(mostAtOnce, target.open());
+      }
+      expect((await stack.fetchHost('nobody.culvert.localhost')).status).toBe(404);
+      expect((await failures.next()).data).toMatchObject({ outcome: 'busy' });
+    } finally {
+      over = true;
+      for (const socket of held) socket.destroy();
+      await Promise.all(flood);
+    }
+    expect(mostAtOnce).toBeLessThanOrEqual(MOST);
+    expect(refused).toBeGreaterThan(MOST);
+    await until('it is served again', async () =>
+      (await tcpVisitor(port, 'after')).data.toString() === 'after' ? true : undefined,
+    );
+    await failures.close();
+    await agent.kill();
+    await target.close();
+    await allIsWell();
   });
 });
 

@@ -5,6 +5,7 @@ import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { RunningAccess } from '../harness/access.ts';
 import { freePort } from '../harness/servers.ts';
 import { type Stack, startStack } from '../harness/system.ts';
 import { client, curl, tcpVisitor, until } from './support.ts';
@@ -78,7 +79,7 @@ describe('OpenSSH', () => {
 });
 
 describe('psql', () => {
-  it('asks a PostgreSQL server through a device', async () => {
+  it('asks a PostgreSQL server through a device, by its public port and by culvert forward', async () => {
     const bin = ['17', '16', '15', '14'].map((version) => `/usr/lib/postgresql/${version}/bin`).find((path) => existsSync(path));
     if (bin === undefined) throw new Error('no PostgreSQL server found; install the package postgresql');
     const data = join(dir, 'pg');
@@ -110,21 +111,30 @@ describe('psql', () => {
       mappings: [`tcp:5432=127.0.0.1:${port}`],
     });
     endings.push(() => agent.stop());
-    const args = [
+    const forward = new RunningAccess(['--state-dir', stack.stateDir, 'forward', 'base', '0:5432']);
+    endings.push(() => forward.stop());
+    const [forwarded] = await forward.ports();
+    const query = ['-U', 'postgres', '-Atc', 'select sum(n) from generate_series(1, 100000) as n'];
+    for (const at of [agent.endpoint(5432).public_port, forwarded]) {
+      const answer = await until(`psql at ${at}`, async () => {
+        const got = await client('psql', ['-h', '127.0.0.1', '-p', String(at), ...query]);
+        return got.code === 0 ? got.stdout.trim() : undefined;
+      });
+      expect(answer).toBe('5000050000');
+    }
+    // A bulk answer, and a server that speaks between requests.
+    const rows = await client('psql', [
       '-h',
       '127.0.0.1',
       '-p',
-      String(agent.endpoint(5432).public_port),
+      String(forwarded),
       '-U',
       'postgres',
       '-Atc',
-      'select sum(n) from generate_series(1, 100000) as n',
-    ];
-    const answer = await until('psql', async () => {
-      const got = await client('psql', args);
-      return got.code === 0 ? got.stdout.trim() : undefined;
-    });
-    expect(answer).toBe('5000050000');
+      'select repeat(n::text, 100) from generate_series(1, 20000) as n',
+    ]);
+    expect(rows.stdout.trim().split('\n')).toHaveLength(20_000);
+    expect(rows.stdout.trim().split('\n').at(-1)).toBe('20000'.repeat(100));
   });
 });
 

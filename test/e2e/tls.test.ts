@@ -6,6 +6,7 @@ import tls from 'node:tls';
 import { pinOf } from '@culvert/relay';
 import { chromium } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { RunningAccess } from '../harness/access.ts';
 import { freePort } from '../harness/servers.ts';
 import { type RunningAgent, type Stack, startStack } from '../harness/system.ts';
 import { echo, startTcpTarget, type Target } from '../harness/targets.ts';
@@ -21,6 +22,7 @@ let demo: URL;
 let published: tls.Server;
 let direct = 0;
 const sockets = new Set<net.Socket>();
+const accesses: RunningAccess[] = [];
 
 const trusted = (): string[] => ['--cacert', stack.info.ca as string];
 
@@ -53,6 +55,7 @@ beforeAll(async () => {
   agent = await stack.runAgent({ name: 'safe', token, mappings: [`tcp:7=127.0.0.1:${tcp.port}`] });
 });
 afterAll(async () => {
+  for (const access of accesses) await access.stop();
   await agent?.stop();
   await stack?.stop();
   await tcp?.close();
@@ -167,6 +170,54 @@ it('an operator gets a ticket through the edge, which verifies the API behind it
     );
   expect((await ask(stack.info.edge, ...trusted())).stdout).toMatch(/^20[01]$/);
   expect((await ask(plain)).stdout).toBe('403');
+});
+
+describe('an operator of a stack with TLS', () => {
+  const started = (...args: string[]): RunningAccess => {
+    const one = new RunningAccess(args);
+    accesses.push(one);
+    return one;
+  };
+
+  it('forwards a port of a device, by name and by SOCKS, with verified certificates', async () => {
+    const [port] = await started('--state-dir', stack.stateDir, 'forward', 'safe', '0:7').ports();
+    const payload = randomBytes(1 << 20);
+    const got = await tcpVisitor(port as number, payload, { deadlineMs: 30_000 });
+    expect(got.data.equals(payload)).toBe(true);
+    const [socks] = await started('--state-dir', stack.stateDir, 'socks', '--listen', '127.0.0.1:0').ports();
+    const page = await client('curl', [
+      '-sS',
+      '--max-time',
+      '20',
+      '--socks5-hostname',
+      `127.0.0.1:${socks}`,
+      'http://demo.culvert/',
+    ]);
+    expect(page.stdout).toMatch(/<html/);
+  });
+
+  it('who does not know the authority, or has pinned another key, connects to nobody', async () => {
+    const wrong = pinOf(new X509Certificate(stack.ca as string));
+    const at = ['--server', stack.info.edge];
+    const cases: [Record<string, string>, string[], RegExp][] = [
+      [{}, at, /certificate|issuer|self.signed/i],
+      [{ CULVERT_CA_FILE: stack.info.ca as string }, [...at, '--pin', wrong], /pinned is/],
+      [{ NODE_TLS_REJECT_UNAUTHORIZED: '0' }, at, /certificate|issuer|self.signed/i],
+    ];
+    const commands = [
+      ['forward', 'safe', '0:7'],
+      ['socks', '--listen', '127.0.0.1:0'],
+    ];
+    const refused = cases.flatMap(([env, args, said]) =>
+      commands.map(async (command) => {
+        const one = new RunningAccess([...command, ...args], { CULVERT_ADMIN_TOKEN: stack.info.adminToken, ...env });
+        expect([command[0], await one.exited]).toEqual([command[0], 4]);
+        expect(one.lines).toEqual([]);
+        expect(one.stderr).toMatch(said);
+      }),
+    );
+    await Promise.all(refused);
+  });
 });
 
 it('the command line asks the admin API by TLS, with the authority of the stack', async () => {
