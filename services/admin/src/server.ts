@@ -24,6 +24,8 @@ import { deviceRoutes } from './devices.ts';
 import { domainRoutes } from './domain-routes.ts';
 import { enrolmentKeyRoutes } from './enrolment-keys.ts';
 import { feedRoutes } from './fleet/feed-routes.ts';
+import { historyRoutes } from './feed/history-routes.ts';
+import { liveFeed } from './feed/live-feed.ts';
 import { Fleet } from './fleet/fleet.ts';
 import { fleetRoutes } from './fleet/fleet-routes.ts';
 import { FleetWatch } from './fleet/fleet-watch.ts';
@@ -31,7 +33,6 @@ import { Traffic } from './fleet/traffic.ts';
 import { hostRoutes } from './host-routes.ts';
 import { instanceList } from './instance-list.ts';
 import { instanceRoutes } from './instance-routes.ts';
-import { liveFeed } from './live-feed.ts';
 import { serveOperatorChecks } from './operator-checks.ts';
 import { onError, sendProblem } from './problem.ts';
 import { ticketRoutes } from './tickets.ts';
@@ -158,6 +159,7 @@ export async function buildServer({
   await app.register(usageRoutes, { bus, records });
   if (visitors !== undefined) await app.register(visitorRoutes, { visitors });
   await app.register(liveFeed, { bus, running, visitors });
+  await app.register(historyRoutes, { bus });
   const ask = askManager(bus);
   const fleet = fleetOf(bus, ask, side);
   app.addHook('onSend', async ({ audited, params, routeOptions: { config } }) => {

@@ -1,5 +1,5 @@
 import { Bus, type CommandReply, type LeaseSchema } from '@culvert/bus';
-import { AUDIT_STREAM, AUDIT_SUBJECTS, CulvertError, DEFAULT_LIMITS } from '@culvert/contracts';
+import { AUDIT_STREAM, AUDIT_SUBJECTS, CulvertError, DEFAULT_LIMITS, EVENTS_STREAM, EVENTS_SUBJECTS } from '@culvert/contracts';
 import { createLogger, digestOf } from '@culvert/service-kit';
 import { type ServerProcess, startNats } from '@culvert/test/harness/servers.ts';
 import { jetstreamManager } from '@nats-io/jetstream';
@@ -53,6 +53,7 @@ beforeAll(async () => {
   [managerBus, adminBus] = await Promise.all([connect('lease-manager'), connect('admin')]);
   const jsm = await jetstreamManager(managerBus.nc);
   await jsm.streams.add({ name: AUDIT_STREAM, subjects: AUDIT_SUBJECTS });
+  await jsm.streams.add({ name: EVENTS_STREAM, subjects: EVENTS_SUBJECTS });
   await managerBus.serve('1.0.0', {
     'device.add': ({ device, token_digest }) => {
       if (registry.has(device)) throw new CulvertError('already_exists', `${device} exists`);
