@@ -51,6 +51,19 @@ export const RECORDS = {
   }),
   /** A login of the dashboard. Id: digest of its cookie. Good only while the token that opened it is. */
   login: Type.Object({ operator: Name, token_digest: TokenDigest, created_at: Millis }),
+  /**
+   * A write that named an Idempotency-Key. Id: digest of what the operator presented and of the key. The answer may hold a
+   * token, so it is sealed with a key made of the same two, which are not kept.
+   */
+  idempotency: Type.Object({
+    /** Digest of method, path and body. */
+    request: TokenDigest,
+    /** Absent: it is under way. */
+    answer: Type.Optional(
+      Type.Object({ status: Type.Integer({ minimum: 100, maximum: 599 }), sealed: Type.String({ maxLength: 14_000 }) }),
+    ),
+    created_at: Millis,
+  }),
   /** Where events are sent to. Id: `wh` and 16 hex digits. The secret signs: it is kept as it is. */
   webhook: Type.Object({
     url: Type.String({ maxLength: 2_000 }),

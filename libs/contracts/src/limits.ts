@@ -204,6 +204,7 @@ export const LIMITS = {
   DOMAINS_PER_DEVICE: count(32, 1, 10_000, 'host names of its own that lead to one device'),
   OPERATORS: count(1_000, 1, 100_000, 'operators in the registry'),
   LOGIN_MS: ms(12 * HOUR, SECOND, 30 * 24 * HOUR, 'a login of the dashboard: a working day'),
+  IDEMPOTENCY_MS: ms(24 * HOUR, SECOND, 7 * 24 * HOUR, 'a write with the same Idempotency-Key gets the same answer for so long'),
   RECHECK_MS: ms(
     5 * SECOND,
     50,

@@ -23,18 +23,21 @@ import { type PublicSide, viewOf } from './device-view.ts';
 import { deviceRoutes } from './devices.ts';
 import { domainRoutes } from './domain-routes.ts';
 import { enrolmentKeyRoutes } from './enrolment-keys.ts';
-import { feedRoutes } from './fleet/feed-routes.ts';
 import { historyRoutes } from './feed/history-routes.ts';
 import { liveFeed } from './feed/live-feed.ts';
+import { feedRoutes } from './fleet/feed-routes.ts';
 import { Fleet } from './fleet/fleet.ts';
 import { fleetRoutes } from './fleet/fleet-routes.ts';
 import { FleetWatch } from './fleet/fleet-watch.ts';
 import { Traffic } from './fleet/traffic.ts';
 import { hostRoutes } from './host-routes.ts';
+import { answerOnce } from './idempotency.ts';
 import { instanceList } from './instance-list.ts';
+
 import { instanceRoutes } from './instance-routes.ts';
+import { answerUnknownPaths } from './known-paths.ts';
 import { serveOperatorChecks } from './operator-checks.ts';
-import { onError, sendProblem } from './problem.ts';
+import { onError } from './problem.ts';
 import { ticketRoutes } from './tickets.ts';
 import { traceRoutes } from './trace/routes.ts';
 import { usageRoutes } from './usage-routes.ts';
@@ -119,7 +122,7 @@ export async function buildServer({
 
   if (registry !== undefined) measureApi(app as unknown as FastifyInstance, registry);
   app.setErrorHandler(onError);
-  app.setNotFoundHandler((request, reply) => sendProblem(reply, 'not_found', `there is no ${request.method} ${request.url}`));
+  answerUnknownPaths(app as unknown as FastifyInstance);
   const records = new Records(bus);
   const rights = new Rights(records, token);
   const audit = new AuditLog(bus.nc, `culvert/admin/${id}`);
@@ -128,6 +131,7 @@ export async function buildServer({
       for (const one of [method].flat()) onRoute({ method: one, url, role: config?.role });
     });
   }
+  answerOnce(app as unknown as FastifyInstance, { records, limits, log });
   guardRoutes(app as unknown as FastifyInstance, rights, audit, edges);
   await serveOperatorChecks(bus, rights);
   const running = new RunningUses(rights, bus, limits.RECHECK_MS);
@@ -164,7 +168,7 @@ export async function buildServer({
   const fleet = fleetOf(bus, ask, side);
   app.addHook('onSend', async ({ audited, params, routeOptions: { config } }) => {
     // Others hear of it from the audit log; who has changed it finds it changed at once.
-    if (config.audit !== undefined) fleet.touch(audited.object ?? (params as { name?: string }).name ?? '');
+    if (typeof config.audit === 'string') fleet.touch(audited.object ?? (params as { name?: string }).name ?? '');
   });
   await app.register(fleetRoutes, { ask, side, fleet });
   await app.register(deviceRoutes, { ask, records, side, log, revokeMs: limits.COMMAND_MS * 2 });

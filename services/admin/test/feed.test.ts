@@ -52,7 +52,9 @@ it('sends what comes at most once without an id, unless it is not wanted', async
     return all.text().includes('event: conn.opened') ? true : undefined;
   });
   await say('device.connected', 'carl', 8);
-  await until('the event in both', async () => (all.text().includes('"seq":8') && few.text().includes('"seq":8') ? true : undefined));
+  await until('the event in both', async () =>
+    all.text().includes('"seq":8') && few.text().includes('"seq":8') ? true : undefined,
+  );
   expect(seqsIn(few.text())).toEqual([8]);
   expect(lastIdIn(all.text())).not.toBe(before);
   all.stop();

@@ -9,8 +9,11 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** What an operator needs for this route; `open`: nobody is asked who they are. Every route below /v1 says one. */
     role?: Role | 'open';
-    /** `<object>.<verb>`: every use of the route is in the audit log under it. Every write by an operator says one. */
-    audit?: string;
+    /**
+     * `<object>.<verb>`: every use of the route is in the audit log under it. Every route that is no read says one, or false:
+     * it changes nothing.
+     */
+    audit?: string | false;
   }
   interface FastifyRequest {
     /** Who asks; null on open routes. */
@@ -43,7 +46,7 @@ export function guardRoutes(app: FastifyInstance, rights: Rights, audit: Pick<Au
   app.addHook('onSend', async (request, reply) => {
     const { audit: action, role } = request.routeOptions.config;
     if (role !== undefined) reply.header('cache-control', 'no-store');
-    if (action === undefined || request.operator === null || request.audited.done) return;
+    if (typeof action !== 'string' || request.operator === null || request.audited.done) return;
     request.audited.done = true; // once: should this very entry fail, the answer to that is not audited
     await audit.write(entryOf(request, reply, action, request.operator, edges));
   });
@@ -63,12 +66,17 @@ function entryOf(request: FastifyRequest, reply: FastifyReply, action: string, o
   };
 }
 
-function faultOfRoute(url: string, methods: string[], role: string | undefined, audit: string | undefined): string | undefined {
+function faultOfRoute(
+  url: string,
+  methods: string[],
+  role: string | undefined,
+  audit: string | false | undefined,
+): string | undefined {
   if (role === undefined)
     return url.startsWith('/v1') ? 'config.role is missing; expected viewer, operator, admin or open' : undefined;
   if (role !== 'open' && audit === undefined && methods.some((method) => !READS.has(method))) {
-    return 'config.audit is missing; expected <object>.<verb>';
+    return 'config.audit is missing; expected <object>.<verb>, or false when it changes nothing';
   }
-  if (audit !== undefined && !/^[a-z_]+\.[a-z_]+$/.test(audit)) return `config.audit is ${audit}; expected <object>.<verb>`;
+  if (typeof audit === 'string' && !/^[a-z_]+\.[a-z_]+$/.test(audit)) return `config.audit is ${audit}; expected <object>.<verb>`;
   return undefined;
 }

@@ -48,7 +48,9 @@ export const liveFeed: FastifyPluginAsyncTypebox<LiveFeedOptions> = async (app, 
           'Last-Event-ID resumes it, as browsers do by themselves. `feed.gap` says that events after that id are not kept any more: read the lists again.',
         querystring: Type.Object({
           device: Type.Optional(Type.String({ pattern: '^[a-z0-9-]{1,63}$', description: 'Only events about this one' })),
-          visitors: Type.Optional(Type.Boolean({ default: true, description: 'Also conn.* and visitor.request, which may be many' })),
+          visitors: Type.Optional(
+            Type.Boolean({ default: true, description: 'Also conn.* and visitor.request, which may be many' }),
+          ),
         }),
         headers: Type.Object({ 'last-event-id': Type.Optional(Type.String({ maxLength: 64 })) }),
         produces: ['text/event-stream'],
