@@ -172,6 +172,32 @@ describe('a listener that refuses connections', () => {
     await other.stop();
   });
 
+  it('gets its visitors served by the one that stands in, in this tenure only, and serves them itself when nobody does', async () => {
+    await start(LONG_AGE);
+    await heard(2);
+    await redis.route('stood', { address: origin.address });
+    const other = await Origin.start((_req, res) => res.end('other'));
+    const host = `stood.${DOMAIN}`;
+    const said = async (text: string | null): Promise<string> => {
+      if (text === null) await redis.client.del(`standin:${host}`);
+      else await redis.client.set(`standin:${host}`, text);
+      await redis.client.publish('route.changed', host);
+      return (await edge.ask({ host })).body;
+    };
+    const becomes = (text: string | null, body: string): Promise<unknown> =>
+      until(`${body} answers`, async () => (await said(text)) === body);
+    await becomes(`7 ${other.address} tcp-listener-2`, 'other');
+    await becomes(`6 ${other.address} tcp-listener-2`, 'here'); // of the tenure before
+    await becomes(`7 ${other.address} tcp-listener-2`, 'other');
+    await origin.stop(); // it is being started again
+    expect(await edge.ask({ host, method: 'POST', body: 'x' })).toMatchObject({ status: 200, body: 'other' });
+    origin = await Origin.start((_req, res) => res.end('here'), origin.port);
+    await other.stop(); // and the other one may go before anybody has said so
+    expect(await edge.ask({ host, method: 'POST', body: 'x' })).toMatchObject({ status: 200, body: 'here' });
+    await becomes('nonsense', 'here');
+    await becomes(null, 'here');
+  });
+
   it('gets the visitor a page when the time is over', async () => {
     await start({ EDGE_RETRY_MS: 200 });
     await redis.route('gone', { address: `127.0.0.1:${await freePort()}` });

@@ -38,7 +38,25 @@ async function replace(world: World, choice: Choice, signal: NodeJS.Signals, ms:
   const pidOf = await choice(world);
   const before = pidOf(world.info);
   process.kill(before, signal);
-  await eventually('it was started again', () => pidOf(world.info) !== before || `still ${before}`, ms);
+  let goneAt: number | undefined;
+  await eventually(
+    'it was started again',
+    () => {
+      if (!isAlive(before)) goneAt ??= performance.now();
+      return pidOf(world.info) !== before || `still ${before}`;
+    },
+    ms,
+  );
+  // Read from stack.json, which says only what is ready.
+  world.restartMs = performance.now() - (goneAt ?? performance.now());
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
 }
 
 async function freeze(world: World, choice: Choice, ms: number): Promise<void> {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import net from 'node:net';
-import { Client } from 'undici';
+import { Client, type Dispatcher } from 'undici';
 import { patternBlock, patternDigest } from '../harness/targets.ts';
 import type { Tally, Visit } from './tally.ts';
 
@@ -32,6 +32,12 @@ function digestOfPattern(bytes: number): string {
   const known = digests.get(bytes) ?? patternDigest(bytes);
   digests.set(bytes, known);
   return known;
+}
+const JSON_TYPE = 'application/json';
+/** The status of a page of the edge, and its code. */
+async function saidBy({ statusCode, body }: Dispatcher.ResponseData): Promise<string> {
+  const text = await body.text();
+  return `status ${statusCode} ${/"code":\s*"(\w+)"/.exec(text)?.[1] ?? 'no page'}`;
 }
 const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 const reasonOf = (error: unknown): string => {
@@ -88,14 +94,14 @@ export class Visitors {
 
   async #get(client: Client, bytes: number): Promise<void> {
     const { host } = this.#places;
-    const answer = await client.request({ path: `/bytes/${bytes}`, method: 'GET', headers: { host } });
+    const answer = await client.request({ path: `/bytes/${bytes}`, method: 'GET', headers: { host, accept: JSON_TYPE } });
+    if (answer.statusCode !== 200) throw new Error(await saidBy(answer));
     const hash = createHash('sha256');
     let length = 0;
     for await (const chunk of answer.body) {
       hash.update(chunk as Buffer);
       length += (chunk as Buffer).length;
     }
-    if (answer.statusCode !== 200) throw new Error(`status ${answer.statusCode}`);
     if (length !== bytes || hash.digest('hex') !== digestOfPattern(bytes)) throw new Error(`${length} wrong bytes`);
   }
 
@@ -103,9 +109,9 @@ export class Visitors {
   async #post(client: Client): Promise<void> {
     const { host } = this.#places;
     const body = patternBlock(0, POST_BYTES);
-    const answer = await client.request({ path: '/upload', method: 'POST', headers: { host }, body });
+    const answer = await client.request({ path: '/upload', method: 'POST', headers: { host, accept: JSON_TYPE }, body });
+    if (answer.statusCode !== 200) throw new Error(await saidBy(answer));
     const text = await answer.body.text();
-    if (answer.statusCode !== 200) throw new Error(`status ${answer.statusCode}`);
     if ((JSON.parse(text) as { sha256: string }).sha256 !== digestOfPattern(POST_BYTES)) throw new Error('a wrong upload');
   }
 

@@ -36,8 +36,8 @@ export class World {
   readonly profile: Profile;
   readonly stack: Stack;
   readonly tally = new Tally();
-  /** From the end of a listener's process until its successor was ready, at most; since the start of this world. */
-  slowestRestartMs = 0;
+  /** From the end of a process until its successor was ready, when one was replaced last. */
+  restartMs = 0;
   readonly redis: Redis;
   readonly #agents: RunningAgent[];
   readonly #targets: Target[];

@@ -75,7 +75,7 @@ export const SHARED_COMMANDS = {
   enrolment: ['use'],
   record: ['get', 'list', 'put', 'delete'],
   operator: ['check'],
-  port: ['allocate', 'release'],
+  port: ['allocate', 'lend', 'release'],
 };
 
 /**

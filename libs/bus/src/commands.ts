@@ -264,6 +264,12 @@ export const COMMANDS = {
     request: Type.Object({ ...Tenure, listener: InstanceId, ports: Type.Array(PortNumber, { maxItems: 64 }) }),
     reply: replyOf({ released: Count }),
   },
+  /** Ports of a live listener other than `except`, for `ms`: nobody holds them, and nobody gives them back. */
+  'port.lend': {
+    to: 'shared',
+    request: Type.Object({ count: Type.Integer({ minimum: 1, maximum: 32 }), except: InstanceId, ms: Millis }),
+    reply: replyOf({ listener: InstanceId, ports: Type.Array(PortNumber) }),
+  },
   // tcp-listener, one instance
   /** Level-triggered: the highest (epoch, rev) wins, an older one is refused with `lease_lost`. */
   'listener.bind': {
@@ -279,6 +285,11 @@ export const COMMANDS = {
       policy: Type.Optional(PolicySchema),
       /** `carry`: same boot, pending dials and warm transfers go on; `replace`: another boot, they are superseded. */
       mode: Type.Enum(['carry', 'replace'] as const),
+      /**
+       * The names of the lease are served by another listener than its own for a while: `here`, by this one, on ports that are
+       * lent to it and go after `ms`; or elsewhere, so that this one, whose lease it is, may stop serving them.
+       */
+      stand_in: Type.Optional(Type.Object({ here: Type.Boolean(), ms: Millis })),
       warm: Count,
       transfers: Type.Integer({ minimum: 1 }),
       max_frame: Type.Integer({ minimum: 1 }),

@@ -8,5 +8,6 @@ export * from './outbox.ts';
 export * from './ports.ts';
 export { type DeviceRecord, hasRoute, type Pending, type Registered, type StoredLease } from './records.ts';
 export * from './recovery.ts';
+export * from './stand-ins.ts';
 export * from './store.ts';
 export * from './usage.ts';

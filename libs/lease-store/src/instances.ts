@@ -86,6 +86,14 @@ export class Instances {
     return live === 0 ? [] : homeless;
   }
 
+  /** Every listener that is known, living or not long gone: what runs of a lease may still run where the lease was before. */
+  async listeners(): Promise<string[]> {
+    const known = await guarded(() => this.#redis.hgetall(keys.knownInstances));
+    return Object.entries(known).flatMap(([id, text]) =>
+      (JSON.parse(text) as { service: string }).service === 'tcp-listener' ? [id] : [],
+    );
+  }
+
   /** Makes it this owner's work for `ms`; false while it is another's, or was done a moment ago. */
   async claimRehoming(listener: string, owner: string, ms: number): Promise<boolean> {
     return (await guarded(() => this.#redis.set(keys.rehoming(listener), owner, 'PX', ms, 'NX'))) === 'OK';

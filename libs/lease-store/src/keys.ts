@@ -15,6 +15,9 @@ export const keys = {
   leasesOfIngress: (ingress: string) => `leases:ingress:${ingress}`,
   leasesOfListener: (listener: string) => `leases:listener:${listener}`,
   route: (host: string) => `route:${host}`,
+  /** Where another listener serves this name, `<epoch> <address> <listener>`; and which leases have one, by when it ends. */
+  standIn: (host: string) => `standin:${host}`,
+  standIns: 'standins',
   freePorts: (listener: string) => `ports:${listener}`,
   heldPorts: (listener: string) => `ports:${listener}:held`,
   portRange: (listener: string) => `ports:${listener}:range`,

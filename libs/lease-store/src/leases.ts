@@ -11,7 +11,7 @@ import {
 } from '@culvert/contracts';
 import type { Redis } from 'ioredis';
 import { keys, listenerKeys } from './keys.ts';
-import { hasRoute, keysOf, registeredOf, type StoredLease, storedLeaseOf } from './records.ts';
+import { bracketed, hasRoute, keysOf, registeredOf, type StoredLease, storedLeaseOf } from './records.ts';
 import type { AssertedLease } from './recovery.ts';
 import { guarded, readAlive, runVerdict, type ScriptReply } from './scripts.ts';
 
@@ -81,8 +81,6 @@ export type RestoreResult =
   | { verdict: 'lost'; code: ErrorCode }
   /** The store had lost it. An older tenure that was held gave way; epoch 0 when there was none. */
   | { verdict: 'restored'; displaced: { epoch: number; ingress: string } };
-
-const bracketed = (host: string): string => (host.includes(':') ? `[${host}]` : host);
 
 /** Devices with fewer transfers at once are not kept warm by the edge's idle connections. */
 const KEEPALIVE_TRANSFERS = 8;

@@ -24,6 +24,9 @@ export type ReserveResult =
 /** At most one `ports.exhausted` a listener in this time. */
 const EXHAUSTED_PAUSE_MS = 60_000;
 
+/** Per cent of a listener's ports that are not lent: leases go first. */
+const KEPT_FREE = 10;
+
 /** Which public port of which listener belongs to whom. */
 export class Ports {
   readonly #redis: Redis;
@@ -48,6 +51,15 @@ export class Ports {
       if (verdict === 'stale') return { verdict };
       await this.register(listener, range);
     }
+  }
+
+  /**
+   * Ports that may be used for `ms` without being held; they need not be given back. Null when the listener has too few.
+   */
+  async lend(listener: string, count: number, ms: number): Promise<number[] | null> {
+    const all = [keys.freePorts(listener), keys.portRange(listener)];
+    const [verdict, ...values] = await runVerdict(this.#redis, 'lend', all, [count, ms + this.#limits.COOL_DOWN_MS, KEPT_FREE]);
+    return verdict === 'ok' ? values.map(Number) : null;
   }
 
   /** Makes the free ports fit the range; held ones outside it stay until they are released. */

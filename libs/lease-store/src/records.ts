@@ -76,6 +76,8 @@ function leaseOf(hash: Hash): Lease {
   };
 }
 
+export const bracketed = (host: string): string => (host.includes(':') ? `[${host}]` : host);
+
 /** True for endpoints that have a route: the edge serves them by host name. */
 export const hasRoute = (endpoint: Endpoint): endpoint is Endpoint & { host: string } =>
   endpoint.scheme !== 'tcp' && endpoint.host !== undefined;

@@ -10,6 +10,7 @@ import { Outbox } from './outbox.ts';
 import { Ports } from './ports.ts';
 import { Recovery } from './recovery.ts';
 import { readAlive } from './scripts.ts';
+import { StandIns } from './stand-ins.ts';
 import { Succession } from './succession.ts';
 import { Usage } from './usage.ts';
 
@@ -23,6 +24,7 @@ export class LeaseStore {
   readonly instances: Instances;
   readonly outbox: Outbox;
   readonly recovery: Recovery;
+  readonly standIns: StandIns;
   readonly usage: Usage;
   readonly succession: Succession;
   readonly #redis: Redis;
@@ -37,6 +39,7 @@ export class LeaseStore {
     this.instances = new Instances(redis, limits);
     this.outbox = new Outbox(redis);
     this.recovery = new Recovery(redis, limits);
+    this.standIns = new StandIns(redis);
     this.usage = new Usage(redis);
     this.succession = new Succession(redis);
   }

@@ -67,6 +67,14 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   {
+    weight: 2,
+    arbitrary: fc.record({
+      ...{ do: fc.constant('stand in' as const), device },
+      until: fc.constantFrom('lent' as const, 'stale' as const, 'begun' as const, 'begun' as const),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('stand down' as const), device }) },
+  {
     weight: 1,
     arbitrary: fc.record({ do: fc.constant('lose' as const), silent: fc.boolean(), listenersFirst: fc.boolean() }),
   },

@@ -42,6 +42,8 @@ export class World {
   readonly #f: StoreFixture;
   readonly #devices = new Map<Device, ModelDevice>();
   readonly #cooling = new Set<number>();
+  /** Ports that serve the names of a lease for a while, by whose they are. */
+  readonly #lent = new Map<number, { device: Device; epoch: number }>();
   /** Events of the store's former lives. */
   readonly #past: OutboxEntry[] = [];
   /** What an actor remembers of its tenures of a device, the newest first, however stale. */
@@ -77,7 +79,7 @@ export class World {
       ...(lease?.endpoints.map((one) => one.public_port) ?? []),
       ...(pending?.ports ?? []),
     ]);
-    return RANGE[1] - RANGE[0] + 1 - this.#cooling.size - used.length;
+    return RANGE[1] - RANGE[0] + 1 - this.#cooling.size - this.#lent.size - used.length;
   }
 
   async run(step: Step): Promise<void> {
@@ -107,11 +109,18 @@ export class World {
       case 'revoke':
         return this.#revoke(step);
       case 'cool down':
+        for (const port of this.#lent.keys()) this.#cooling.add(port); // their time is over before they have cooled down
+        this.#lent.clear();
+        for (const key of await this.#f.redis.keys('standin:*')) await this.#f.redis.del(key);
         for (const port of this.#cooling) await this.#f.redis.zadd(keys.freePorts(LISTENER), 0, String(port));
         this.#cooling.clear();
         return;
       case 'move':
         return this.#move(step);
+      case 'stand in':
+        return this.#standIn(step);
+      case 'stand down':
+        return this.#standDown(step);
       case 'lose':
         return this.#lose(step);
       case 'reassert':
@@ -146,6 +155,51 @@ export class World {
     for (const one of lease.endpoints) this.#cooling.add(one.public_port);
     model.lease = { ...lease, endpoints };
     model.pending = undefined;
+  }
+
+  /** The names of a lease are served on ports that nobody holds; an older tenure's are not. */
+  async #standIn({ device, until }: Step & { do: 'stand in' }): Promise<void> {
+    const { lease } = this.#of(device);
+    const { ports, standIns, leases } = this.#f.store;
+    const stored = (await leases.get(device)).lease;
+    const names = stored?.endpoints.filter(({ host }) => host !== undefined) ?? [];
+    if (lease === undefined || stored === null || names.length === 0) return;
+    const free = this.#free();
+    const lent = await ports.lend(LISTENER, names.length, 60_000);
+    if (free - names.length < 1) return expect(lent).toBeNull(); // a tenth of seven stays free
+    if (lent === null) throw new Error(`nothing was lent of ${free}`);
+    for (const port of lent) this.#lent.set(port, { device, epoch: lease.epoch });
+    if (until === 'lent') return;
+    const endpoints = names.map((one, i) => ({ ...one, public_port: lent[i] ?? 0 }));
+    const said = { ...stored, epoch: stored.epoch - (until === 'stale' ? 1 : 0) };
+    const begun = await standIns.begin(said, { listener: 'tcp-listener-2', endpoints, leftMs: 60_000 }, '127.0.0.1');
+    expect(begun).toBe(until !== 'stale');
+    if (begun) expect(await standIns.of(stored)).toMatchObject({ listener: 'tcp-listener-2', endpoints });
+  }
+
+  async #standDown({ device }: Step & { do: 'stand down' }): Promise<void> {
+    const { lease } = await this.#f.store.leases.get(device);
+    if (lease === null) return;
+    await this.#f.store.standIns.end(lease, lease.epoch);
+    expect(await this.#f.store.standIns.of(lease)).toBeUndefined();
+  }
+
+  /** What stands in serves the tenure that it was begun for, on a port that nobody else can have. */
+  async #checkStandIns(held: Record<string, string>): Promise<void> {
+    const { redis, store } = this.#f;
+    for (const key of await redis.keys('standin:*')) {
+      const [epoch, address = ''] = ((await redis.get(key)) ?? '').split(' ');
+      const port = Number(address.split(':')[1]);
+      expect(this.#lent.get(port)?.epoch).toBe(Number(epoch));
+      expect(held).not.toHaveProperty(String(port));
+      expect(await redis.pttl(key)).toBeGreaterThan(0);
+    }
+    for (const [device, { lease }] of this.#devices) {
+      const stored = (await store.leases.get(device)).lease;
+      const found = stored === null ? undefined : await store.standIns.of(stored);
+      for (const { public_port } of found?.endpoints ?? [])
+        expect(this.#lent.get(public_port)).toEqual({ device, epoch: lease?.epoch });
+    }
   }
 
   async #lose({ silent, listenersFirst }: Step & { do: 'lose' }): Promise<void> {
@@ -183,6 +237,7 @@ export class World {
     await redis.del(keys.sweepFloor); // else no lease would expire here for two minutes
 
     this.#cooling.clear();
+    this.#lent.clear();
     for (const model of this.#devices.values()) {
       model.pending = undefined;
       model.lastEpoch = model.lease?.epoch ?? 0;
@@ -361,6 +416,7 @@ export class World {
       }
     }
     expect(await redis.hgetall(keys.heldPorts(LISTENER))).toEqual(held);
+    await this.#checkStandIns(held);
     const free = await redis.zrange(keys.freePorts(LISTENER), '0', '-1');
     const all = [...free, ...Object.keys(held)].map(Number).sort((a, b) => a - b);
     expect(all).toEqual(Array.from({ length: RANGE[1] - RANGE[0] + 1 }, (_, i) => RANGE[0] + i)); // none leaks

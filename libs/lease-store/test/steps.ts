@@ -23,6 +23,9 @@ export type Step =
   | { do: 'cool down' }
   /** To other ports; `until`: where the mover crashes. */
   | { do: 'move'; device: Device; until: 'begun' | 'reserved' | 'moved' }
+  /** Another listener serves the names for a while; `until`: where who arranges it crashes, or finds another tenure. */
+  | { do: 'stand in'; device: Device; until: 'lent' | 'stale' | 'begun' }
+  | { do: 'stand down'; device: Device }
   /** All data are gone; the living say what they hold. `silent`: the ingresses come too late. */
   | { do: 'lose'; silent: boolean; listenersFirst: boolean }
   /** An actor says that it holds its tenure, the newest or the one before. */

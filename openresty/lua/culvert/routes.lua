@@ -8,7 +8,7 @@ local peer = require('culvert.peer')
 local redis = require('culvert.redis')
 local settings = require('culvert.settings')
 
-local FIELDS = { 'device', 'address', 'scheme', 'state', 'since', 'epoch', 'keepalive', 'port' }
+local FIELDS = { 'device', 'address', 'scheme', 'state', 'since', 'epoch', 'keepalive', 'port', 'stand_in' }
 local STATES = { held = true, reconnecting = true, grace = true }
 local SCHEMES = { http = true, https = true }
 
@@ -24,13 +24,34 @@ end
 
 local LEASE = '^lease (.+)$'
 
+--- The route of a host, and where another listener serves it while its own is started again. A stand-in is good for one tenure.
+local function read_route(red, host)
+  red:init_pipeline(2)
+  red:hgetall('route:' .. host)
+  red:get('standin:' .. host)
+  local replies, err = red:commit_pipeline()
+  if not replies then return nil, err end
+  local found, text = replies[1], replies[2]
+  if found[1] == false then return nil, found[2] end
+  if #found == 0 or type(text) ~= 'string' then return found end
+  local epoch, address = text:match('^(%d+) (%S+)')
+  for i = 1, #found, 2 do
+    if found[i] == 'epoch' and found[i + 1] == epoch and peer.parse(address) then
+      found[#found + 1] = 'stand_in'
+      found[#found + 1] = address
+      break
+    end
+  end
+  return found
+end
+
 --- `key` is a host name, or `lease <device>`: which names that device has.
 local function load(key)
   local host, device, lost = key, key:match(LEASE), nil
   local reply, err = redis.run(function(red)
     local found, why
     if not device then
-      found, why = red:hgetall('route:' .. host)
+      found, why = read_route(red, host)
       if not found then return nil, why end
       if #found > 0 then return found end
       found, why = domains.target(red, host)
@@ -64,7 +85,9 @@ local parse = memo.of(function(text)
     i = i + 1
   end
   route.since = tonumber(route.since)
-  route.peers = { peer.parse(route.address) }
+  -- Who stands in comes first: the own listener is being started again, and is there when the other is not.
+  route.peers = { peer.parse(route.stand_in) }
+  route.peers[#route.peers + 1] = peer.parse(route.address)
   return route
 end, 1000)
 

@@ -1,6 +1,6 @@
 import { type CommandRequest, faultOfRecord, type Policy } from '@culvert/bus';
 import type { Endpoint, Lease } from '@culvert/contracts';
-import type { LeaseStore, StoredLease, Tenure } from '@culvert/lease-store';
+import type { LeaseStore, StandIn, StoredLease, Tenure } from '@culvert/lease-store';
 import type { InstanceRecord } from '@culvert/service-kit';
 
 type Bind = CommandRequest<'listener.bind'>;
@@ -20,14 +20,23 @@ export function policyOf({ policy }: StoredLease['registered']): Policy | undefi
   return policy !== null && faultOfRecord('policy', policy) === undefined ? (policy as Policy) : undefined;
 }
 
-/** What a listener is told of a lease that stands. */
-export function bindOfLease(lease: Lease, known: Known): Bind {
+/** Beyond the time that edges know of: a visitor who came last is to be served. */
+const STAND_IN_SLACK_MS = 10_000;
+
+/** What a listener is told that serves the names of a lease for a while, though the lease is another's. */
+export function bindOfStandIn(lease: Lease, known: Known, { endpoints, leftMs }: Pick<StandIn, 'endpoints' | 'leftMs'>): Bind {
+  return { ...bindOfLease(lease, known), ports: endpoints, stand_in: { here: true, ms: leftMs + STAND_IN_SLACK_MS } };
+}
+
+/** What a listener is told of a lease that stands, and is its own. */
+export function bindOfLease(lease: Lease, known: Known, standIn?: StandIn): Bind {
   const { device, epoch, rev, state, since, ingress, endpoints, warm, transfers, max_frame } = lease;
   return {
     ...{ device, epoch, rev, state, since, ingress, warm, transfers, max_frame },
     ports: endpoints,
     ...registeredOf(known),
     mode: 'carry',
+    ...(standIn === undefined ? {} : { stand_in: { here: false, ms: standIn.leftMs } }),
   };
 }
 

@@ -1,5 +1,5 @@
 import type { Bus, RecordValue } from '@culvert/bus';
-import type { Lease, Limits } from '@culvert/contracts';
+import { CulvertError, type Lease, type Limits } from '@culvert/contracts';
 import { hasRoute, type LeaseStore } from '@culvert/lease-store';
 import type { Logger } from '@culvert/service-kit';
 
@@ -58,8 +58,19 @@ export class PageCuts {
       const ports = await this.#privatePages(lease, port);
       if (ports.length === 0) return;
       const wanted = { device, epoch: lease.epoch, code: 'not_allowed', only: ports };
-      const reply = await bus.requestOf(lease.listener, 'listener.cut', wanted, { timeoutMs: ACKNOWLEDGE_MS });
-      if (reply.ok && reply.cut > 0) log.info({ event: 'pages.cut', device, epoch: lease.epoch, ports, cut: reply.cut });
+      // A lease that has moved, or has a stand-in, has visitors at more than one.
+      const listeners = new Set([lease.listener, ...(await store.instances.listeners())]);
+      const cutAt = async (listener: string): Promise<void> => {
+        try {
+          const reply = await bus.requestOf(listener, 'listener.cut', wanted, { timeoutMs: ACKNOWLEDGE_MS });
+          if (reply.ok && reply.cut > 0)
+            log.info({ event: 'pages.cut', device, listener, epoch: lease.epoch, ports, cut: reply.cut });
+        } catch (err) {
+          if (err instanceof CulvertError && err.code === 'not_found' && listener !== lease.listener) return; // it is gone, and all with it
+          log.warn({ event: 'pages.not_cut', device, listener, err });
+        }
+      };
+      await Promise.all([...listeners].map(cutAt));
     } catch (err) {
       log.warn({ event: 'pages.not_cut', device, err });
     }

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { CulvertError, type Lease } from '@culvert/contracts';
-import type { Known } from './binding.ts';
+import { hasRoute } from '@culvert/lease-store';
 import type { ManagerDeps } from './deps.ts';
 import { moveLease } from './move-lease.ts';
 import { inParallel } from './parallel.ts';
+import { hasStandIn, standIn } from './stand-ins.ts';
 
 type Why = 'listener_gone' | 'wind_down';
 
@@ -14,7 +15,8 @@ const CLAIM_MS = 10_000;
 
 /**
  * Gives leases another listener when theirs is gone for LISTENER_GONE_MS, or winds down: all leases of one that is gone,
- * those with nothing but http endpoints of one that winds down (tcp endpoints keep their port and come back with it).
+ * those with nothing but http endpoints of one that winds down. Tcp endpoints keep their port and come back with it; names
+ * beside them are served by another listener until then.
  */
 export class Rehoming {
   readonly #deps: ManagerDeps;
@@ -60,10 +62,13 @@ export class Rehoming {
     do {
       const page = await store.leases.list({ listener, limit: PAGE, cursor });
       await inParallel(
-        page.leases.filter(({ lease }) => why === 'listener_gone' || hasOnlyNames(lease)),
+        page.leases.filter(({ lease }) => why === 'listener_gone' || lease.endpoints.some(hasRoute)),
         async ({ lease, ...known }) => {
           if (this.#stopped) return;
-          if (await this.#move(lease, known, why)) moved += 1;
+          const stays = why === 'wind_down' && !hasOnlyNames(lease);
+          if (stays && (lease.state === 'grace' || (await hasStandIn(lease, this.#deps)))) return;
+          const act = () => (stays ? standIn(lease, known, this.#deps) : moveLease(lease, known, why, this.#deps));
+          if (await this.#act(lease, act)) moved += 1;
           else stayed += 1;
         },
         AT_ONCE,
@@ -76,11 +81,10 @@ export class Rehoming {
     log.warn({ event: 'leases.rehomed', listener, why, moved, stayed, ms });
   }
 
-  async #move(lease: Lease, known: Known, why: Why): Promise<boolean> {
+  async #act({ device, epoch, listener }: Lease, act: () => Promise<boolean>): Promise<boolean> {
     try {
-      return await moveLease(lease, known, why, this.#deps);
+      return await act();
     } catch (err) {
-      const { device, epoch, listener } = lease;
       const code = err instanceof CulvertError ? err.code : 'internal';
       this.#deps.log.warn({ event: 'lease.not_moved', device, epoch, listener, code, err: (err as Error).message });
       return false;

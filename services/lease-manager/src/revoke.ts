@@ -22,7 +22,7 @@ export async function revokeLease(device: string, deps: ManagerDeps): Promise<bo
   return former.lease !== null;
 }
 
-/** Ends what runs of a lease that is no more: at its listener the transfers and ports, at its ingress the connection. */
+/** Ends what runs of a lease that is no more: at every listener the transfers and ports, at its ingress the connection. */
 async function cutOff(device: string, { lease, pending }: StoredLease, deps: ManagerDeps): Promise<string[]> {
   const { bus } = deps;
   const options = { timeoutMs: ACKNOWLEDGE_MS };
@@ -47,7 +47,9 @@ async function cutOff(device: string, { lease, pending }: StoredLease, deps: Man
     if (await need(listener, () => bus.requestOf(listener, 'listener.unbind', { device, epoch }, options))) await cut();
   };
   const work: Promise<unknown>[] = [];
-  for (const listener of new Set([lease?.listener, pending?.listener])) {
+  // A lease that has moved, or has a stand-in, has visitors at more than one.
+  const others = await deps.store.instances.listeners();
+  for (const listener of new Set([lease?.listener, pending?.listener, ...others])) {
     if (listener !== undefined) work.push(cutAt(listener));
   }
   for (const tenure of [lease, pending]) {

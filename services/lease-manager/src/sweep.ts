@@ -3,6 +3,7 @@ import type { ManagerDeps } from './deps.ts';
 import { inParallel } from './parallel.ts';
 import { StoreRecovery } from './recovery.ts';
 import { Rehoming } from './rehoming.ts';
+import { StandDown } from './stand-ins.ts';
 import { settlePrimary } from './succession.ts';
 
 const SERVICES = ['ws-ingress', 'tcp-listener', 'lease-manager', 'port-allocator', 'admin'] as const;
@@ -17,6 +18,7 @@ export class Sweeper {
   readonly #deps: ManagerDeps;
   readonly #recovery: StoreRecovery;
   readonly #rehoming: Rehoming;
+  readonly #standDown: StandDown;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> = Promise.resolve();
   #stopped = false;
@@ -26,6 +28,7 @@ export class Sweeper {
     this.#deps = deps;
     this.#recovery = new StoreRecovery(deps);
     this.#rehoming = new Rehoming(deps);
+    this.#standDown = new StandDown(deps);
   }
 
   /** The first judgement comes before the first command: it notices that the whole system stood still. */
@@ -58,6 +61,7 @@ export class Sweeper {
       for (const instance of await store.instances.gone()) await this.#releaseAll(instance);
       await inParallel(await store.leases.due(BATCH), (device) => this.#advance(device));
       this.#rehoming.look();
+      this.#standDown.look();
       this.#deps.records.look();
       if (this.#failing) log.info({ event: 'sweep.back' });
       this.#failing = false;

@@ -2,7 +2,7 @@ import type { Bus } from '@culvert/bus';
 import { CulvertError } from '@culvert/contracts';
 import type { LeaseStore } from '@culvert/lease-store';
 import type { Logger } from '@culvert/service-kit';
-import { bindOfLease } from './binding.ts';
+import { bindOfLease, bindOfStandIn } from './binding.ts';
 
 /** A lease whose listener does not know its newest state yet. */
 interface Untold {
@@ -96,10 +96,17 @@ export class Tellers {
 
   async #send({ device, listener, epoch }: Untold): Promise<void> {
     const { lease, ...known } = await this.#store.leases.get(device);
+    const standIn = lease === null ? undefined : await this.#store.standIns.of(lease);
+    const own = lease?.listener === listener;
     const reply =
-      lease === null || lease.listener !== listener
+      lease === null || (!own && standIn?.listener !== listener)
         ? await this.#bus.requestOf(listener, 'listener.unbind', { device, epoch })
-        : await this.#bus.requestOf(listener, 'listener.bind', bindOfLease(lease, known));
+        : await this.#bus.requestOf(
+            listener,
+            'listener.bind',
+            own || standIn === undefined ? bindOfLease(lease, known, standIn) : bindOfStandIn(lease, known, standIn),
+          );
+    if (own && standIn !== undefined) this.tell(device, standIn.listener, epoch);
     // A refusal as `lease_lost` says that the listener knows a newer tenure: nothing is left to tell.
     if (!reply.ok && reply.code === 'unavailable') throw new CulvertError('unavailable', reply.message);
   }

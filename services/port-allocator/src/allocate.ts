@@ -46,6 +46,24 @@ export async function allocate(
   throw new CulvertError('ports_exhausted', `${names}: fewer than ${count} free public ports`, { retryAfterMs: RETRY_AFTER_MS });
 }
 
+/**
+ * Lends ports of the live listener that has the most free ones, other than `except`.
+ * @throws CulvertError `unavailable`: none has enough to spare
+ */
+export async function lend(
+  { count, except, ms }: CommandRequest<'port.lend'>,
+  { store, listeners }: Pick<AllocateDeps, 'store' | 'listeners'>,
+): Promise<CommandReply<'port.lend'>> {
+  const others = (await listeners()).filter(
+    (one): one is Listener => one.state === 'live' && one.ports !== undefined && one.id !== except,
+  );
+  for (const { id } of await byFreePorts(others, store)) {
+    const ports = await store.ports.lend(id, count, ms);
+    if (ports !== null) return { ok: true, listener: id, ports };
+  }
+  throw new CulvertError('unavailable', `no listener but ${except} has ${count} ports to spare`);
+}
+
 async function byFreePorts(listeners: Listener[], store: LeaseStore): Promise<Listener[]> {
   if (listeners.length < 2) return listeners;
   const counted = await Promise.all(listeners.map(async (listener) => ({ listener, free: await store.ports.free(listener.id) })));

@@ -69,9 +69,11 @@ export class Tenures {
     return this.#inTurn(tenure.device, async () => (this.#changedSince(tenure.device, mark) ? { ok: true } : this.#bind(tenure)));
   }
 
-  /** Devices that are bound, and were not changed after the mark. */
+  /** Devices whose leases are here, as far as is known, and were not changed after the mark. */
   boundBefore(mark: number): Device[] {
-    return [...this.#devices.values()].filter((device) => device.tenure !== undefined && !this.#changedSince(device.name, mark));
+    return [...this.#devices.values()].filter(
+      ({ name, tenure }) => tenure !== undefined && tenure.stand_in?.here !== true && !this.#changedSince(name, mark),
+    );
   }
 
   /**
@@ -93,12 +95,15 @@ export class Tenures {
       const present = device?.tenure?.epoch;
       if (present !== undefined && present > epoch) throw staleEpoch(epoch, present);
       this.#noteChange(name);
-      if (device === undefined) return;
-      for (const endpoint of device.tenure?.ports ?? []) this.#closePort(device, endpoint.public_port);
-      this.#change(device, undefined);
-      this.forgetIfEmpty(device);
-      this.#log.info({ event: 'tenure.unbound', device: name, epoch });
+      if (device !== undefined) this.#unbind(device, epoch);
     });
+  }
+
+  #unbind(device: Device, epoch: number): void {
+    for (const endpoint of device.tenure?.ports ?? []) this.#closePort(device, endpoint.public_port);
+    this.#change(device, undefined);
+    this.forgetIfEmpty(device);
+    this.#log.info({ event: 'tenure.unbound', device: device.name, epoch });
   }
 
   /** To be called when a visitor has gone. */
@@ -127,8 +132,17 @@ export class Tenures {
     this.#devices.set(name, device);
     this.#noteChange(name);
     this.#change(device, tenure);
+    if (tenure.stand_in?.here === true) this.#endStandIn(device, tenure, tenure.stand_in.ms);
     this.#log.debug({ event: 'tenure.bound', device: name, epoch, rev, state, ports: [...wanted] });
     return { ok: true };
+  }
+
+  /** Ports that are lent go by themselves: whoever lent them may be gone. A newer tenure has taken over what it wants. */
+  #endStandIn(device: Device, tenure: Tenure, ms: number): void {
+    const end = async (): Promise<void> => {
+      if (device.tenure === tenure) this.#unbind(device, tenure.epoch);
+    };
+    setTimeout(() => void this.#inTurn(device.name, end), ms).unref();
   }
 
   #change(device: Device, tenure: Tenure | undefined): void {

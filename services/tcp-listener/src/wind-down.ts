@@ -5,14 +5,14 @@ import type { PublicPorts } from './public-ports.ts';
 import type { Tenures } from './tenures.ts';
 
 const POLL_MS = 50;
-/** A name that was not moved to another listener by then stays with us. */
+/** A name that no other listener serves by then stays with us. */
 const MOVING_MS = 10_000;
 /** From the last accept of the edge to the exit, at most: with the restart it fits into EDGE_RETRY_MS. */
 const LAST_MS = 1_000;
 
 /**
- * Leaves the set and accepts nobody any more at tcp endpoints. The edge is still served, since names that cannot be moved to
- * another listener would be away for as long as the slowest visitor takes; its ports close last, for the moment of the restart,
+ * Leaves the set and accepts nobody any more at tcp endpoints. The edge is still served, since names that no other listener can
+ * serve would be away for as long as the slowest visitor takes; its ports close last, for the moment of the restart,
  * in which it tries again. Who was here at the beginning may finish within WIND_DOWN_MS; the rest is cut.
  */
 export async function windDown(deps: {
@@ -38,7 +38,7 @@ export async function windDown(deps: {
   const patientMs = limits.WIND_DOWN_MS - lastMs;
   await Promise.all([
     until(() => [...present()].every((visitor) => !first.has(visitor)), patientMs),
-    others.length > 0 ? until(() => !hasNamesOnly(tenures), Math.min(MOVING_MS, patientMs)) : undefined,
+    others.length > 0 ? until(() => !hasNames(tenures), Math.min(MOVING_MS, patientMs)) : undefined,
   ]);
   ports.closeAll('edge');
   await until(() => present().size === 0, lastMs);
@@ -48,10 +48,15 @@ export async function windDown(deps: {
   log.info({ event: 'wind_down.done', cut });
 }
 
-/** Is there a device left that the lease-manager moves to another listener? It is unbound here when it has moved. */
-function hasNamesOnly(tenures: Tenures): boolean {
+/**
+ * Are there names left that only we serve? The lease-manager moves leases that have nothing else, which are then unbound here,
+ * and finds a stand-in for the names of the others.
+ */
+function hasNames(tenures: Tenures): boolean {
   for (const { tenure } of tenures.devices()) {
-    if (tenure?.ports.every(({ scheme }) => scheme !== 'tcp') === true) return true;
+    if (tenure === undefined || tenure.stand_in !== undefined) continue;
+    const names = tenure.ports.filter(({ scheme }) => scheme !== 'tcp').length;
+    if (names === tenure.ports.length || (names > 0 && tenure.state !== 'grace')) return true;
   }
   return false;
 }

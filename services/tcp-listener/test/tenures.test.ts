@@ -3,6 +3,8 @@ import { digestOf } from '@culvert/service-kit';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { freePort } from '../../../test/harness/servers.ts';
 import { eventually, metricOf, type ServiceProcess } from '../../../test/harness/service.ts';
+import { assertedOf } from '../src/asserted.ts';
+import { Device } from '../src/device.ts';
 import { LISTENER, TOKEN, Visitor, World } from './world.ts';
 
 let world: World;
@@ -62,6 +64,34 @@ it('the tenure before one that was never confirmed is bound again', async () => 
   expect(await world.bus.requestOf(LISTENER, 'listener.unbind', { device, epoch })).toEqual({ ok: true });
   expect(await world.bind(tenure)).toEqual({ ok: true });
   expect(await refused(tenure.tcp)).toBe('ECONNRESET');
+});
+
+it('a stand-in goes by itself, is nobody to be asserted, and ends without breaking off who waits', async () => {
+  world.onDial = () => {};
+  const stood = await world.tenure('stella');
+  const names = stood.ports.filter(({ scheme }) => scheme === 'http');
+  const standIn = { ...stood, ports: names, stand_in: { here: true, ms: 60_000 } };
+  expect(await world.bind(standIn)).toEqual({ ok: true });
+  const waiting = new Visitor(stood.http);
+  waiting.socket.write('GET / HTTP/1.1\r\n\r\n');
+  const dial = await eventually('the dial', () => world.dials.find(({ device }) => device === 'stella'));
+  expect(await world.bind({ ...standIn, ports: [] })).toEqual({ ok: true });
+  expect(await refused(stood.http)).toBe('ECONNREFUSED');
+  const transfer = world.transfer(dial.path);
+  transfer.onData = () => transfer.ws.send(Buffer.from('served'));
+  await eventually('the answer', () => waiting.text() === 'served');
+  waiting.socket.destroy();
+
+  expect(await world.bind(standIn)).toEqual({ ok: true });
+  await eventually('a connection', () => new Visitor(stood.http));
+  expect(await world.bind({ ...standIn, rev: 2, stand_in: { here: true, ms: 1 } })).toEqual({ ok: true });
+  await eventually('it has gone', async () => (await refused(stood.http).catch(() => undefined)) === 'ECONNREFUSED');
+
+  const device = new Device('stella', { waiting: 0 });
+  device.change(standIn);
+  expect(assertedOf(device, LISTENER)).toEqual([]);
+  device.change({ ...stood, stand_in: { here: false, ms: 60_000 } });
+  expect(assertedOf(device, LISTENER)).toHaveLength(1);
 });
 
 it('a new list of ports closes those that are missing and keeps those that are equal', async () => {
