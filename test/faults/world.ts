@@ -9,6 +9,8 @@ import { Visitors } from './visitors.ts';
 
 const ENDPOINTS = 3;
 const CALM_MS = 1_500;
+/** An upload takes a second, and several on a busy machine. */
+const RECENT_MS = 8_000;
 
 /** Polls until the probe answers true; the deadline is a failure that says what was waited for and how it stood last. */
 export async function eventually(what: string, probe: () => Promise<true | string> | true | string, ms: number): Promise<void> {
@@ -108,7 +110,7 @@ export class World {
         const missing = await this.#missing();
         if (missing !== undefined) return missing;
         if (this.tally.calmMs() < CALM_MS) return 'visits went wrong a moment ago';
-        const served = new Set(this.tally.recent(CALM_MS * 2).map(({ kind, device }) => `${kind} ${device}`));
+        const served = new Set(this.tally.recent(RECENT_MS).map(({ kind, device }) => `${kind} ${device}`));
         for (const agent of this.#agents) {
           for (const kind of ['http', 'bulk']) {
             if (!served.has(`${kind} ${agent.ready.name}`)) return `no ${kind} visit of ${agent.ready.name} of late`;
