@@ -12,7 +12,7 @@ let agent: RunningAgent;
 
 beforeAll(async () => {
   stack = await startStack({
-    env: { CULVERT_REPLICAS: 'tcp-listener=2,lease-manager=2,port-allocator=2', CULVERT_LIMIT_WIND_DOWN_MS: '2000' },
+    env: { CULVERT_REPLICAS: 'tcp-listener=2,lease-manager=2,port-allocator=2', CULVERT_LIMIT_WIND_DOWN_MS: '5000' },
   });
   operator = new Redis(stack.info.redis.address);
   [web, tcp] = await Promise.all([startWebTarget(), startTcpTarget(echo)]);

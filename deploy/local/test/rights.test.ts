@@ -118,6 +118,7 @@ const COMMAND_RIGHTS: Record<CommandName, { asks: readonly Who[]; serves: Who }>
   'record.delete': { asks: ['admin'], serves: 'lease-manager' },
   'operator.check': { asks: ['tcp-listener'], serves: 'admin' },
   'port.allocate': { asks: ['lease-manager'], serves: 'port-allocator' },
+  'port.lend': { asks: ['lease-manager'], serves: 'port-allocator' },
   'port.release': { asks: ['lease-manager'], serves: 'port-allocator' },
   'listener.bind': { asks: ['lease-manager'], serves: 'tcp-listener' },
   'listener.unbind': { asks: ['lease-manager'], serves: 'tcp-listener' },

@@ -58,10 +58,10 @@ export class Instances {
   }
 
   /**
-   * Listeners whose leases need another place: gone for LISTENER_GONE_MS, or winding down. None while no other listener
-   * is live to take them.
+   * Listeners whose leases need another place: gone for LISTENER_GONE_MS, winding down, or away, which is gone for less. None
+   * while no other listener is live to take them.
    */
-  async homeless(): Promise<{ id: string; why: 'listener_gone' | 'wind_down' }[]> {
+  async homeless(): Promise<{ id: string; why: 'listener_gone' | 'wind_down' | 'away' }[]> {
     const [known, flat, time] = await guarded(() =>
       Promise.all([
         this.#redis.hgetall(keys.knownInstances),
@@ -70,7 +70,7 @@ export class Instances {
       ]),
     );
     const now = Number(time[0]) * 1000;
-    const homeless: { id: string; why: 'listener_gone' | 'wind_down' }[] = [];
+    const homeless: { id: string; why: 'listener_gone' | 'wind_down' | 'away' }[] = [];
     let live = 0;
     for (const [id, text] of Object.entries(known)) {
       const { service, state } = JSON.parse(text) as { service: string; state?: string };
@@ -79,9 +79,8 @@ export class Instances {
       else if (state === 'live') live += 1;
     }
     for (let i = 0; i + 1 < flat.length; i += 2) {
-      if (Number(flat[i + 1]) + this.#limits.LISTENER_GONE_MS <= now) {
-        homeless.push({ id: flat[i] as string, why: 'listener_gone' });
-      }
+      const isOver = Number(flat[i + 1]) + this.#limits.LISTENER_GONE_MS <= now;
+      homeless.push({ id: flat[i] as string, why: isOver ? 'listener_gone' : 'away' });
     }
     return live === 0 ? [] : homeless;
   }

@@ -6,7 +6,7 @@ import { moveLease } from './move-lease.ts';
 import { inParallel } from './parallel.ts';
 import { hasStandIn, standIn } from './stand-ins.ts';
 
-type Why = 'listener_gone' | 'wind_down';
+type Why = 'listener_gone' | 'wind_down' | 'away';
 
 const PAGE = 200;
 const AT_ONCE = 16;
@@ -15,8 +15,8 @@ const CLAIM_MS = 10_000;
 
 /**
  * Gives leases another listener when theirs is gone for LISTENER_GONE_MS, or winds down: all leases of one that is gone,
- * those with nothing but http endpoints of one that winds down. Tcp endpoints keep their port and come back with it; names
- * beside them are served by another listener until then.
+ * those with nothing but http endpoints of one that winds down. Tcp endpoints keep their port and come back with it; until then
+ * the names beside them, and those of a listener that has just gone, are served by a stand-in.
  */
 export class Rehoming {
   readonly #deps: ManagerDeps;
@@ -47,8 +47,8 @@ export class Rehoming {
     const { store } = this.#deps;
     for (const { id, why } of await store.instances.homeless()) {
       if (this.#stopped) return;
-      // One that winds down has little time: whoever sees it first moves what it can, again after a moment.
-      const claimMs = why === 'wind_down' ? Math.min(CLAIM_MS, this.#deps.limits.SWEEP_MS * 2) : CLAIM_MS;
+      // One that goes has little time: whoever sees it first moves what it can, again after a moment.
+      const claimMs = why !== 'listener_gone' ? Math.min(CLAIM_MS, this.#deps.limits.SWEEP_MS * 2) : CLAIM_MS;
       if (await store.instances.claimRehoming(id, this.#owner, claimMs)) await this.#moveAll(id, why);
     }
   }
@@ -58,6 +58,10 @@ export class Rehoming {
     const startedAt = performance.now();
     let moved = 0;
     let stayed = 0;
+    const count = (done: boolean): void => {
+      if (done) moved += 1;
+      else stayed += 1;
+    };
     let cursor: string | undefined;
     do {
       const page = await store.leases.list({ listener, limit: PAGE, cursor });
@@ -65,11 +69,11 @@ export class Rehoming {
         page.leases.filter(({ lease }) => why === 'listener_gone' || lease.endpoints.some(hasRoute)),
         async ({ lease, ...known }) => {
           if (this.#stopped) return;
-          const stays = why === 'wind_down' && !hasOnlyNames(lease);
-          if (stays && (lease.state === 'grace' || (await hasStandIn(lease, this.#deps)))) return;
-          const act = () => (stays ? standIn(lease, known, this.#deps) : moveLease(lease, known, why, this.#deps));
-          if (await this.#act(lease, act)) moved += 1;
-          else stayed += 1;
+          if (why === 'listener_gone' || (why === 'wind_down' && hasOnlyNames(lease))) {
+            count(await this.#act(lease, () => moveLease(lease, known, why, this.#deps)));
+          } else if (lease.state !== 'grace' && !(await hasStandIn(lease, this.#deps))) {
+            count(await this.#act(lease, () => standIn(lease, known, this.#deps)));
+          }
         },
         AT_ONCE,
       );

@@ -163,7 +163,7 @@ describe('a revocation', () => {
         .filter((call) => call.includes('ivan'))
         .slice(1)
         .sort(),
-    ).toEqual(['cut ivan revoked', 'unbind ivan']);
+    ).toEqual(['cut ivan revoked', 'cut ivan revoked', 'unbind ivan']);
     expect(two.closed.at(-1)).toEqual({ device: 'ivan', epoch: grant.epoch, code: 'revoked' });
     expect(await stack.acquire('ivan')).toMatchObject({ ok: false, code: 'unauthorized' });
     const events = await stack.eventsOf('ivan', 4);
