@@ -152,6 +152,46 @@ describe('a device whose pages are private', () => {
     expect(await status(pathname + search)).toBe(403);
   });
 
+  it('opens after the login of an operator, and closes with it, with the operator, and not for links that they gave away', async () => {
+    const json = { 'content-type': 'application/json' };
+    const api = (path: string, ...args: string[]): Promise<Output> =>
+      curl(stack.info.admin, 'localhost', path, '--cacert', stack.info.ca as string, '-i', ...args);
+    const withHeaders = (headers: Record<string, string>): string[] =>
+      Object.entries(headers).flatMap(([name, value]) => ['-H', `${name}: ${value}`]);
+    const { token } = (await stack.admin('POST', '/v1/operators', { name: 'olga', role: 'operator' })).body as { token: string };
+    const login = async (): Promise<string> => {
+      const answer = await api('/v1/login', ...withHeaders(json), '-d', JSON.stringify({ token }));
+      const cookie = /^set-cookie: (culvert_login=[^;]+);.*HttpOnly.*SameSite=Strict/im.exec(answer.stdout)?.[1];
+      if (cookie === undefined) throw new Error(answer.stdout);
+      return cookie;
+    };
+    const openBy = async (cookie: string): Promise<string> => {
+      const answer = await api('/v1/open?device=cam', ...withHeaders({ cookie }));
+      return enter(/^location: (\S+)/im.exec(answer.stdout)?.[1] as string);
+    };
+    expect((await api('/v1/open?device=cam')).stdout).toMatch(/^HTTP\S+ 401/);
+    const [first, second] = [await login(), await login()];
+    const [page, other_] = [await openBy(first), await openBy(second)];
+    const given = await api(
+      '/v1/devices/cam/grants',
+      ...withHeaders({ ...json, cookie: second, 'culvert-request': '1' }),
+      '-d',
+      '{}',
+    );
+    const link = await enter((JSON.parse(given.stdout.slice(given.stdout.indexOf('{'))) as { url: string }).url);
+    const opens = async (cookie: string): Promise<boolean> => (await status('/', '-H', `Cookie: ${cookie}`)) === 200;
+    for (const cookie of [page, other_, link]) expect(await opens(cookie)).toBe(true);
+
+    const watched = await watchSocket(page);
+    const out = await api('/v1/login', '-X', 'DELETE', ...withHeaders({ cookie: first, 'culvert-request': '1' }));
+    expect(out.stdout).toMatch(/^HTTP\S+ 200/);
+    await until('it is closed by the logout', async () => ((await opens(page)) || !watched.ended() ? undefined : true));
+    expect(await opens(other_)).toBe(true);
+    await stack.admin('DELETE', '/v1/operators/olga');
+    await until('it is closed with the operator', async () => ((await opens(other_)) ? undefined : true));
+    expect(await opens(link)).toBe(true);
+  });
+
   it('stays private, and its grants good, over the loss of the store', async () => {
     const cookie = await enter((await share('--for', '1h')).url);
     const redis = new Redis(stack.info.redis.address);

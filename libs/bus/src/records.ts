@@ -121,6 +121,8 @@ export const RECORDS = {
     host: Type.Optional(Type.String({ maxLength: 253 })),
     /** The link is for one use, until then; what it opened stays open until the end of the grant. */
     enter_by: Type.Optional(Millis),
+    /** Made for the operator's own browser: it ends with their login, and with their rights. Id of the login; empty for a token. */
+    login: Type.Optional(Type.String({ maxLength: 64 })),
   }),
   /** A host name that leads to an endpoint of a device, connected or not. Id: the host name. */
   domain: Type.Object({

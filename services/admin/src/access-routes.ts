@@ -91,11 +91,11 @@ export const accessRoutes: FastifyPluginAsyncTypebox<AccessRoutesOptions> = asyn
     return { name, ...(port === undefined ? {} : { port }), access, effective };
   };
 
-  /** Makes a grant and its link. */
+  /** Makes a grant and its link; with `login` for that operator's browser, good once. */
   const grant = async (
     device: string,
     by: string,
-    { forMs, port, to, label, once }: { forMs: number; port?: number; to?: string; label: string; once: boolean },
+    { forMs, port, to, label, login }: { forMs: number; port?: number; to?: string; label: string; login?: string },
   ): Promise<{ id: string; url: string; expires_at: number }> => {
     const { endpoints } = await show(device);
     const pages = endpoints.filter(({ url }) => url !== undefined);
@@ -115,7 +115,7 @@ export const accessRoutes: FastifyPluginAsyncTypebox<AccessRoutesOptions> = asyn
     const value = {
       ...{ created_at: now, created_by: by, label },
       ...(port === undefined ? {} : { host: page.host }),
-      ...(once ? { enter_by: now + limits.GRANT_ENTER_MS } : {}),
+      ...(login === undefined ? {} : { enter_by: now + limits.GRANT_ENTER_MS, login }),
     };
     const kept = await records.put('grant', `${device}.${digest}`, value, { expected: 0, ttlMs: forMs });
     const query = new URLSearchParams({ t: token, ...(to === undefined || to === '/' ? {} : { to }) });
@@ -204,7 +204,7 @@ export const accessRoutes: FastifyPluginAsyncTypebox<AccessRoutesOptions> = asyn
       const name = checkName(request.params.name);
       const { for_ms: forMs = Math.min(HOUR_MS, limits.GRANT_MS), label = '', port, to } = request.body;
       request.audited.detail.for_ms = forMs;
-      const wish = { forMs, label, once: false, ...(port === undefined ? {} : { port }), ...(to === undefined ? {} : { to }) };
+      const wish = { forMs, label, ...(port === undefined ? {} : { port }), ...(to === undefined ? {} : { to }) };
       const made = await grant(name, request.operator?.name ?? '', wish);
       request.audited.detail.grant = made.id;
       return reply.code(201).send(made);
@@ -237,7 +237,7 @@ export const accessRoutes: FastifyPluginAsyncTypebox<AccessRoutesOptions> = asyn
     {
       config: { role: 'operator', audit: 'grant.open' },
       schema: {
-        summary: 'Open the page of a device in this browser, private or not: for the dashboard',
+        summary: 'Open the page of a device in this browser, private or not, for as long as the login lasts: for the dashboard',
         querystring: Type.Object({
           device: Type.String({ maxLength: 256 }),
           port: Type.Optional(PortQuery),
@@ -250,16 +250,16 @@ export const accessRoutes: FastifyPluginAsyncTypebox<AccessRoutesOptions> = asyn
       const { device, port, to } = request.query;
       const name = checkName(device);
       request.audited.object = name;
+      const { name: operator = '', login = '' } = request.operator ?? {};
+      const loginEnds = login === '' ? null : (await records.get('login', login))?.expires_at;
       const wish = {
         label: 'dashboard',
-        once: true,
+        login,
+        forMs: Math.max(1, Math.min(limits.LOGIN_MS, limits.GRANT_MS, (loginEnds ?? Number.POSITIVE_INFINITY) - Date.now())),
         ...(port === undefined ? {} : { port }),
         ...(to === undefined ? {} : { to }),
       };
-      const { url } = await grant(name, request.operator?.name ?? '', {
-        ...wish,
-        forMs: Math.min(limits.LOGIN_MS, limits.GRANT_MS),
-      });
+      const { url } = await grant(name, operator, wish);
       return reply.header('referrer-policy', 'no-referrer').code(303).header('location', url).send(null);
     },
   );

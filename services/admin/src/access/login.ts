@@ -5,6 +5,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import Type from 'typebox';
 import { problems } from '../problem.ts';
 import { loginCookieOf, setLoginCookie } from './login-cookie.ts';
+import { endPagesOfLogin } from './opened-pages.ts';
 import type { Rights } from './rights.ts';
 
 export interface LoginOptions {
@@ -60,7 +61,9 @@ export const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (app, 
     async (request, reply) => {
       request.audited.object = request.operator?.name ?? '';
       const cookie = loginCookieOf(request);
-      const ended = cookie !== undefined && (await records.delete('login', digestOf(cookie)));
+      const login = cookie === undefined ? undefined : digestOf(cookie);
+      const ended = login !== undefined && (await records.delete('login', login));
+      if (ended) await endPagesOfLogin(records, login);
       setLoginCookie(reply, '', 0, secure);
       return { ended };
     },

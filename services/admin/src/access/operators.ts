@@ -4,6 +4,7 @@ import { createOperatorToken, digestOf } from '@culvert/service-kit';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import Type from 'typebox';
 import { problems } from '../problem.ts';
+import { endPagesOfOperator } from './opened-pages.ts';
 
 export interface OperatorRoutesOptions {
   records: Records;
@@ -87,7 +88,8 @@ export const operatorRoutes: FastifyPluginAsyncTypebox<OperatorRoutesOptions> = 
     {
       config: { role: 'admin', audit: 'operator.rotate' },
       schema: {
-        summary: 'Issue a new token to an operator; the former ones, and logins opened with them, are dead',
+        summary:
+          'Issue a new token to an operator; the former ones, logins opened with them, and pages opened by those, are over',
         params: Params,
         response: { 201: Issued, ...problems(404, 409) },
       },
@@ -97,6 +99,7 @@ export const operatorRoutes: FastifyPluginAsyncTypebox<OperatorRoutesOptions> = 
       const token = createOperatorToken(name);
       const tokens = [{ digest: digestOf(token), created_at: Date.now() }];
       await records.put('operator', name, { ...value, tokens }, { expected: revision });
+      await endPagesOfOperator(records, name);
       return reply.code(201).send({ name, role: value.role, token });
     },
   );
@@ -106,7 +109,8 @@ export const operatorRoutes: FastifyPluginAsyncTypebox<OperatorRoutesOptions> = 
     {
       config: { role: 'admin', audit: 'operator.delete' },
       schema: {
-        summary: 'Remove an operator: their tokens, logins and running uses of this API are over',
+        summary:
+          'Remove an operator: their tokens, logins, running uses of this API and pages that they opened for themselves are over',
         params: Params,
         response: { 200: Type.Object({ name: Type.String(), removed: Type.Literal(true) }), ...problems(404) },
       },
@@ -114,6 +118,7 @@ export const operatorRoutes: FastifyPluginAsyncTypebox<OperatorRoutesOptions> = 
     async (request) => {
       const { id: name } = await find(request.params.name);
       await records.delete('operator', name);
+      await endPagesOfOperator(records, name);
       return { name, removed: true as const };
     },
   );
