@@ -26,7 +26,7 @@ beforeAll(async () => {
   authority = { ca: join(folder, 'ca/ca.pem'), caKey: join(folder, 'ca/ca.key') };
   await makeAuthority('openssl', authority, 'example.org');
   leaf = await issue('first', [`DNS:${HOST}`]);
-  stack = await startStack({ tls: true, env: { CULVERT_LIMIT_GRACE_MS: '3000' } });
+  stack = await startStack({ tls: true, env: { CULVERT_LIMIT_GRACE_MS: '3000', CULVERT_LIMIT_CERTIFICATE_LOOK_MS: '300' } });
   web = await startWebTarget();
   token = await stack.addDevice('till');
   await stack.addDevice('other');
@@ -41,9 +41,9 @@ afterAll(async () => {
 
 const start = (): Promise<RunningAgent> => stack.runAgent({ name: 'till', token, mappings: [`80=127.0.0.1:${web.port}`] });
 
-async function issue(name: string, names: string[]): Promise<{ certificate: string; key: string }> {
+async function issue(name: string, names: string[], days = 90): Promise<{ certificate: string; key: string }> {
   const made = { certificate: join(folder, `${name}.pem`), key: join(folder, `${name}.key`) };
-  await issueCertificate('openssl', authority, made, names);
+  await issueCertificate('openssl', authority, made, names, days);
   return made;
 }
 
@@ -155,6 +155,20 @@ describe("a domain of a device's own", () => {
     await until('the new one is served', async () => ((await served()) === fingerprintOf(renewed) ? true : undefined));
     expect(stack.info.nginx.pid).toBe(nginx);
     leaf = renewed;
+  });
+
+  it('is told of before its certificate runs out: in the list, by a metric and in the log', async () => {
+    const soon = await issue('soon', [`DNS:${HOST}`], 2);
+    expect((await add(HOST, 'till', soon)).code).toBe(0);
+    leaf = soon;
+    expect((await stack.culvert('domain', 'list')).stdout).toMatch(/shop\.example\.org +till +80 +20.* \(expiring\)/);
+    const { health } = stack.info.services.find(({ name }) => name === 'admin') as { health: string };
+    const counted = async (): Promise<string> => (await fetch(health.replace('/healthz', '/metrics'))).text();
+    await until('it is counted', async () =>
+      /^culvert_domain_certificates\{[^}]*state="expiring"[^}]*\} 1$/m.test(await counted()) ? true : undefined,
+    );
+    const log = readFileSync(join(stack.stateDir, 'logs/admin-1.log'), 'utf8');
+    expect(log.match(/"certificate\.expiring"/g)).toHaveLength(1);
   });
 
   it('shows the offline page in grace and after it, and leads to the device again, whatever name that has then', async () => {

@@ -202,6 +202,13 @@ export const LIMITS = {
   GRANT_ENTER_MS: ms(MINUTE, SECOND, HOUR, 'a link of the dashboard, which is good once, is followed at once'),
   GRANTS_PER_DEVICE: count(100, 1, 10_000, 'links that open one device'),
   DOMAINS_PER_DEVICE: count(32, 1, 10_000, 'host names of its own that lead to one device'),
+  CERTIFICATE_SOON_MS: ms(
+    14 * 24 * HOUR,
+    SECOND,
+    365 * 24 * HOUR,
+    "a domain's certificate that ends sooner is spoken of: time to see why it was not renewed",
+  ),
+  CERTIFICATE_LOOK_MS: ms(HOUR, 50, 24 * HOUR, 'certificates of domains are looked through this often'),
   OPERATORS: count(1_000, 1, 100_000, 'operators in the registry'),
   LOGIN_MS: ms(12 * HOUR, SECOND, 30 * 24 * HOUR, 'a login of the dashboard: a working day'),
   IDEMPOTENCY_MS: ms(24 * HOUR, SECOND, 7 * 24 * HOUR, 'a write with the same Idempotency-Key gets the same answer for so long'),

@@ -3,13 +3,14 @@ import { CulvertError, faultOfDeviceName, type Limits } from '@culvert/contracts
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import Type from 'typebox';
 import { checkCertificate } from './certificate.ts';
+import { CERTIFICATE_STATES, stateOfCertificate } from './certificate-watch.ts';
 import { checkHost } from './own-hosts.ts';
 import { problems } from './problem.ts';
 
 export interface DomainRoutesOptions {
   records: Records;
   bus: Pick<Bus, 'request'>;
-  limits: Pick<Limits, 'DOMAINS_PER_DEVICE'>;
+  limits: Pick<Limits, 'DOMAINS_PER_DEVICE' | 'CERTIFICATE_SOON_MS'>;
   /** Names under it are given out by the system. */
   domain: string;
 }
@@ -23,6 +24,7 @@ const DomainView = Type.Object(
     device: Type.String(),
     port: Type.Integer({ description: "The device's own number of the endpoint" }),
     not_after: Type.Integer({ description: 'When its certificate runs out, milliseconds since 1970' }),
+    state: Type.Enum(CERTIFICATE_STATES, { description: 'Of its certificate' }),
     fingerprint: Type.String({ description: 'SHA-256 of its certificate, hex' }),
     created_at: Type.Integer(),
     created_by: Type.String(),
@@ -31,11 +33,12 @@ const DomainView = Type.Object(
 );
 const Params = Type.Object({ host: Type.String({ maxLength: 256 }) });
 
-function viewOf({ id, value }: KeptRecord<'domain'>): Type.Static<typeof DomainView> {
+function viewWith(soonMs: number, { id, value }: KeptRecord<'domain'>): Type.Static<typeof DomainView> {
   const { device, port, certificate, created_at, created_by } = value;
   return {
     ...{ host: id, device, port, created_at, created_by },
     not_after: certificate.not_after,
+    state: stateOfCertificate(certificate.not_after, soonMs),
     fingerprint: certificate.fingerprint,
   };
 }
@@ -47,6 +50,7 @@ export async function dropDomains(records: Records, device: string): Promise<voi
 
 /** `/v1/domains`: host names of devices' own, with their certificates. No answer contains a private key. */
 export const domainRoutes: FastifyPluginAsyncTypebox<DomainRoutesOptions> = async (app, { records, bus, limits, domain }) => {
+  const viewOf = (record: KeptRecord<'domain'>) => viewWith(limits.CERTIFICATE_SOON_MS, record);
   const checkDevice = async (device: string): Promise<void> => {
     const fault = faultOfDeviceName(device);
     if (fault !== undefined) throw new CulvertError('bad_request', fault);

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Records } from '@culvert/bus';
 import { edgeNetworks, InstanceRegistration, runService, setting } from '@culvert/service-kit';
 import { Counter } from 'prom-client';
+import { CertificateWatch } from './certificate-watch.ts';
 import { buildServer } from './server.ts';
 import { Visitors } from './visitors.ts';
 import { DeadLetters } from './webhooks/dead-letters.ts';
@@ -83,6 +84,9 @@ await runService({
       metrics: createWebhookMetrics(health.registry, () => owners.size),
     });
     owners.start();
+    const certificates = new CertificateWatch({ records: new Records(bus), limits, log, registry: health.registry });
+    certificates.start();
+    onStop('certificates', () => certificates.stop());
     onStop('webhooks', () => owners.stop());
     onStop('api', async () => {
       await registration.stop();

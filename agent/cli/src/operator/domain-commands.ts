@@ -14,6 +14,7 @@ interface Domain {
   device: string;
   port: number;
   not_after: number;
+  state: string;
 }
 
 interface AddFlags {
@@ -46,9 +47,9 @@ export function domainCommands(): Command {
       const domains = await allDomains(admin(command), flags.device);
       if (flags.json === true) return print(JSON.stringify(domains));
       if (domains.length === 0) return print('no domains; add one with: culvert domain add HOST --device NAME');
-      const rows = domains.map(({ host, device, port, not_after }) => [
+      const rows = domains.map(({ host, device, port, not_after, state }) => [
         ...[host, device, String(port)],
-        `${when(not_after)}${not_after <= Date.now() ? ' (expired)' : ''}`,
+        `${when(not_after)}${state === 'good' ? '' : ` (${state})`}`,
       ]);
       print(table(['HOST', 'DEVICE', 'PORT', 'CERTIFICATE UNTIL'], rows));
     });
