@@ -17,7 +17,7 @@ export async function client(
   options: { timeoutMs?: number; input?: string } = {},
 ): Promise<Output> {
   const running = run(command, [...args], { timeout: options.timeoutMs ?? 60_000, maxBuffer: 64 << 20, encoding: 'latin1' });
-  running.child.stdin?.end(options.input ?? '');
+  running.child.stdin?.on('error', () => {}).end(options.input ?? ''); // it may be over already
   try {
     return { code: 0, ...(await running) };
   } catch (error) {
