@@ -1,4 +1,5 @@
 import { LIMITS, type LimitName, type Limits, parseDuration, parseStoreAddress, STORE_ADDRESS_FORMS } from '@culvert/contracts';
+import { withSecretFiles } from './secret-files.ts';
 
 /** All faults of a configuration at once, each naming the variable, its value and what would be right. */
 export class ConfigError extends Error {
@@ -86,15 +87,16 @@ type Values<S extends Record<string, Setting<unknown>>> = {
 };
 
 /**
- * Reads the named variables and every limit out of the environment.
+ * Reads the named variables and every limit out of the environment; secrets out of files as well (`NAME_FILE`).
  * @throws ConfigError that lists all faults, unknown `CULVERT_LIMIT_` names included.
  */
 export function loadConfig<S extends Record<string, Setting<unknown>>>(
   settings: S,
-  env: Env = process.env,
+  given: Env = process.env,
   moreFaults?: (values: Values<S>, limits: Limits) => string[],
 ): { values: Values<S>; limits: Limits } {
   const faults: string[] = [];
+  const env = withSecretFiles(settings, given, faults);
   const values: Record<string, unknown> = {};
   for (const [name, { read, fallback, secret }] of Object.entries(settings)) {
     const text = env[name];

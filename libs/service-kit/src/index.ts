@@ -6,6 +6,7 @@ export * from './load.ts';
 export * from './log.ts';
 export * from './machine.ts';
 export * from './networks.ts';
+export * from './own-address.ts';
 export * from './production.ts';
 export * from './random-id.ts';
 export * from './rates.ts';

@@ -1,6 +1,8 @@
 import { BlockList, isIP } from 'node:net';
 import type { Env, Setting } from './config.ts';
 import { parseNetwork } from './networks.ts';
+import { ownAddressIn } from './own-address.ts';
+import { withSecretFiles } from './secret-files.ts';
 
 /** Words of secrets that came with an example rather than out of a random generator. */
 const COMMONPLACE = /change.?me|changeit|example|default|password|secret|culvert|admin|test|12345|qwerty|letmein/i;
@@ -30,8 +32,9 @@ export function isProduction(env: Env): boolean {
 }
 
 /** What must not be in production, each with the variable and what would be right; secrets are never quoted. */
-export function faultsInProduction(settings: Record<string, Setting<unknown>>, env: Env): string[] {
-  if (!isProduction(env)) return [];
+export function faultsInProduction(settings: Record<string, Setting<unknown>>, given: Env): string[] {
+  if (!isProduction(given)) return [];
+  const env = withSecretFiles(settings, given);
   return Object.entries(settings).flatMap(([name, { secret, internal, fallback }]) => {
     const text = env[name] || (typeof fallback === 'string' ? fallback : '');
     const fault = secret === true ? faultOfSecret(text) : internal === true ? faultOfHost(text, env) : undefined;
@@ -58,7 +61,8 @@ function faultOfWord(word: string): string | undefined {
   return new Set(word).size < LEAST_LETTERS ? `repeats few characters; ${expected}` : undefined;
 }
 
-function faultOfHost(host: string, env: Env): string | undefined {
+function faultOfHost(text: string, env: Env): string | undefined {
+  const host = ownAddressIn(text) ?? text;
   if (env.CULVERT_ALLOW_PUBLIC_LISTENERS === '1' || host === 'localhost') return undefined;
   const version = isIP(host);
   if (version !== 0 && PRIVATE.check(host, version === 4 ? 'ipv4' : 'ipv6')) return undefined;

@@ -5,6 +5,7 @@ import { ConfigError, loadConfig, type Setting, setting } from './config.ts';
 import { type Health, serveHealth } from './health.ts';
 import { createLogger, type Logger } from './log.ts';
 import { FEW_DESCRIPTORS, faultsOfMachine, type MachineNeeds } from './machine.ts';
+import { readHost } from './own-address.ts';
 import { faultsInProduction } from './production.ts';
 import { connectRedis } from './redis.ts';
 import { Tracing } from './tracing.ts';
@@ -15,7 +16,7 @@ const COMMON = {
   CULVERT_INSTANCE_ID: { read: setting.instanceId() },
   CULVERT_REDIS_URL: { read: setting.storeUrl(), secret: true },
   CULVERT_NATS_URL: { read: setting.url('nats:', 'tls:'), secret: true },
-  CULVERT_HEALTH_HOST: { read: setting.text(), fallback: '127.0.0.1', internal: true },
+  CULVERT_HEALTH_HOST: { read: readHost, fallback: '127.0.0.1', internal: true },
   /** Refuses secrets that came with an example and internal listeners that strangers may reach; default: NODE_ENV is production. */
   CULVERT_PRODUCTION: { read: setting.flag(), fallback: false },
   CULVERT_HEALTH_PORT: { read: setting.integer(0, 65_535), fallback: 0 },

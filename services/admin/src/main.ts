@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Records } from '@culvert/bus';
-import { edgeNetworks, InstanceRegistration, runService, setting } from '@culvert/service-kit';
+import { edgeNetworks, InstanceRegistration, readHost, runService, setting } from '@culvert/service-kit';
 import { Counter } from 'prom-client';
 import { CertificateWatch } from './certificate-watch.ts';
 import { buildServer } from './server.ts';
@@ -18,7 +18,7 @@ await runService({
       read: setting.text(/^\S{16,512}$/, 'a secret of 16 characters or more, without blanks'),
       secret: true,
     },
-    CULVERT_LISTEN_HOST: { read: setting.text(), fallback: '127.0.0.1', internal: true },
+    CULVERT_LISTEN_HOST: { read: readHost, fallback: '127.0.0.1', internal: true },
     CULVERT_LISTEN_PORT: { read: setting.integer(0, 65_535), fallback: 0 },
     CULVERT_DOMAIN: { read: setting.domain(), fallback: 'culvert.localhost' },
     CULVERT_PUBLIC_HOST: { read: setting.text(), fallback: '' },

@@ -1,9 +1,11 @@
 import type { Socket } from 'node:net';
 import { CulvertError, HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS } from '@culvert/contracts';
 import {
+  edgeNetworks,
   InstanceRegistration,
   MANY_DESCRIPTORS,
   Reassertion,
+  readHost,
   runService,
   setting,
   UsageReport,
@@ -33,11 +35,12 @@ const SERVICE = 'tcp-listener';
 await runService({
   name: SERVICE,
   settings: {
-    CULVERT_LISTEN_HOST: { read: setting.text(), fallback: '127.0.0.1', internal: true },
+    CULVERT_LISTEN_HOST: { read: readHost, fallback: '127.0.0.1', internal: true },
     CULVERT_LISTEN_PORT: { read: setting.integer(0, 65_535), fallback: 0 },
     CULVERT_TCP_PORTS: { read: setting.portRange(), fallback: [20_000, 20_999] as const },
-    CULVERT_TCP_HOST: { read: setting.text(), fallback: '::' },
-    CULVERT_HTTP_HOST: { read: setting.text(), fallback: '127.0.0.1', internal: true },
+    CULVERT_TCP_HOST: { read: readHost, fallback: '::' },
+    CULVERT_HTTP_HOST: { read: readHost, fallback: '127.0.0.1', internal: true },
+    CULVERT_EDGE_NETWORKS: edgeNetworks(),
     CULVERT_HEARTBEAT: { read: setting.duration(HEARTBEAT_MIN_MS, HEARTBEAT_MAX_MS), fallback: HEARTBEAT_DEFAULT_MS },
     CULVERT_TRANSFER_URL: {
       read: setting.text(/^wss?:\/\/[^/?#@\s]{1,200}$/, 'a base URL such as wss://transfers.example.com, without a path'),
@@ -60,6 +63,7 @@ await runService({
     const ports = new PublicPorts({
       tcpHost: config.CULVERT_TCP_HOST,
       httpHost: config.CULVERT_HTTP_HOST,
+      edges: config.CULVERT_EDGE_NETWORKS,
       onVisitor: (socket, publicPort) => onVisitor(socket, publicPort),
     });
     const budget = { waiting: 0 };

@@ -1,4 +1,4 @@
-import { createServer, type Server, type Socket } from 'node:net';
+import { type BlockList, createServer, isIP, type Server, type Socket } from 'node:net';
 import type { Scheme } from '@culvert/contracts';
 
 export interface PublicPortsOptions {
@@ -6,6 +6,8 @@ export interface PublicPortsOptions {
   tcpHost: string;
   /** Where the ports of http and https endpoints listen: reached by the edge only. */
   httpHost: string;
+  /** Where edges stand: from anywhere else nobody gets in there, should the host be reached from outside. */
+  edges: BlockList;
   /** A visitor came. The socket is already being read, up to VISITOR_READ_AHEAD, so that a reset is noticed. */
   onVisitor(socket: Socket, publicPort: number): void;
 }
@@ -50,9 +52,10 @@ export class PublicPorts {
     const host = this.#hostOf(scheme);
     if (this.isOpen(port, scheme) || this.#closed.has(kindOf(scheme))) return;
     this.close(port);
-    const server = createServer({ allowHalfOpen: true, noDelay: true, highWaterMark: VISITOR_READ_AHEAD }, (socket) =>
-      this.#options.onVisitor(socket, port),
-    );
+    const server = createServer({ allowHalfOpen: true, noDelay: true, highWaterMark: VISITOR_READ_AHEAD }, (socket) => {
+      if (kindOf(scheme) === 'edge' && !isAmong(this.#options.edges, socket.remoteAddress)) return void refuse(socket);
+      this.#options.onVisitor(socket, port);
+    });
     this.#bound.set(port, { server, host, scheme });
     try {
       await this.#listen(server, host, port);
@@ -90,6 +93,15 @@ export class PublicPorts {
       await listenOnce(server, ANY_IPV4, port);
     }
   }
+}
+
+function isAmong(list: BlockList, address = ''): boolean {
+  const version = isIP(address);
+  return version !== 0 && list.check(address, version === 6 ? 'ipv6' : 'ipv4');
+}
+
+function refuse(socket: Socket): void {
+  socket.on('error', () => {}).resetAndDestroy();
 }
 
 function listenOnce(server: Server, host: string, port: number): Promise<void> {

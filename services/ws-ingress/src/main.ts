@@ -4,6 +4,7 @@ import {
   InstanceRegistration,
   MANY_DESCRIPTORS,
   Reassertion,
+  readHost,
   runService,
   serveHandshakes,
   setting,
@@ -34,7 +35,7 @@ const SERVICE = 'ws-ingress';
 await runService({
   name: SERVICE,
   settings: {
-    CULVERT_LISTEN_HOST: { read: setting.text(), fallback: '127.0.0.1', internal: true },
+    CULVERT_LISTEN_HOST: { read: readHost, fallback: '127.0.0.1', internal: true },
     CULVERT_LISTEN_PORT: { read: setting.integer(0, 65_535), fallback: 0 },
     CULVERT_DOMAIN: { read: setting.domain(), fallback: 'culvert.localhost' },
     CULVERT_PUBLIC_HOST: { read: setting.text(), fallback: '' },
