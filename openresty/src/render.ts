@@ -46,6 +46,8 @@ function otlpForLua(otlpUrl: string | undefined): string {
   return `      otlp_host = '${host}', otlp_port = ${port === '' ? 80 : port}, otlp_path = '/v1/traces',\n`;
 }
 
+const listenAddress = (host: string, port: number): string => `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
+
 function luaFiles(): Record<string, string> {
   const folder = join(HOME, 'lua', 'culvert');
   const names = readdirSync(folder).filter((name) => name.endsWith('.lua'));
@@ -80,7 +82,7 @@ export function renderEdgeConfig(settings: EdgeSettings, machine: Machine = this
         : fill(template('tls.conf'), { certificate: tls.certificate, key: tls.key, tickets: ticketLines(tls) }),
     lua_tls: tlsForLua(tls),
     lua_otlp: otlpForLua(settings.otlpUrl),
-    health_port: settings.healthPort,
+    health_listen: listenAddress(settings.healthHost ?? '127.0.0.1', settings.healthPort),
     domain: settings.domain,
     access: settings.access ?? 'public',
     route_age_ms: limits.ROUTE_AGE_MS,

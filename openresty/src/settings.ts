@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { CulvertError, DEFAULT_LIMITS, type Limits, parseStoreAddress } from '@culvert/contracts';
 import { type EdgeTls, faultsOfTls } from './tls.ts';
 
@@ -7,8 +8,10 @@ export interface EdgeSettings {
   prefix: string;
   /** Public port, on all addresses of the machine, IPv4 and IPv6. */
   port: number;
-  /** `GET /healthz` on 127.0.0.1. */
+  /** `GET /healthz` and `/metrics`. */
   healthPort: number;
+  /** Where those are served: an address that only our own may reach; default 127.0.0.1. */
+  healthHost?: string;
   /** Devices' names are `<label>.<domain>`. */
   domain: string;
   /** `redis://[user][:password]@host[:port][/db]`, or `redis+sentinel://[user][:password]@host[:port],.../<name of the primary>`. */
@@ -51,6 +54,9 @@ function faultsOf(settings: EdgeSettings, limits: Limits): string[] {
     faults.push(
       `otlpUrl ${JSON.stringify(settings.otlpUrl)}: expected http://host:port without a path; the edge speaks to it plainly`,
     );
+  }
+  if (settings.healthHost !== undefined && isIP(settings.healthHost) === 0) {
+    faults.push(`healthHost ${JSON.stringify(settings.healthHost)}: expected an IP address`);
   }
   if (!DOMAIN.test(settings.domain)) {
     faults.push(`domain ${JSON.stringify(settings.domain)}: expected a lower-case DNS name such as culvert.localhost`);
