@@ -89,7 +89,7 @@ const NOT_EVENTS = [
   ...['cmd.listener.>', 'cmd.ingress.>', 'cmd.instance.>', '$KV.CULVERT_REGISTRY.>', '$JS.API.>', '$JS.ACK.>'],
 ];
 
-const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
+export const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
   'lease-manager': {
     publish: {
       allow: [
@@ -187,38 +187,44 @@ export interface NatsPlan {
 /** Room beside the stream of conn.* events: device.* and lease.* events, and the operators' data. */
 const MORE_DISK_BYTES = 4 * 1024 ** 3;
 
-/** A private NATS with JetStream and a user for each service. */
-export function planNats(program: string, stateDir: string, port: number, limits: Limits, memory: Memory): NatsPlan {
-  const dir = join(stateDir, 'nats');
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
-  const password = (user: NatsUser): string => memory.secret(`nats.${user}`);
+export interface NatsServer {
+  host: string;
+  port: number;
+  name: string;
+  /** Where JetStream keeps its streams. */
+  dir: string;
+}
+
+/** Configuration of a server with JetStream and a user for each service. Its language takes JSON. */
+export function natsConfig({ host, port, name, dir }: NatsServer, limits: Limits, password: (user: NatsUser) => string): string {
   const users = Object.entries(PERMISSIONS).map(([user, permissions]) => ({
     user,
     password: password(user as NatsUser),
     permissions,
   }));
+  const config = {
+    host,
+    port,
+    server_name: name,
+    max_payload: 1024 * 1024,
+    write_deadline: '5s',
+    jetstream: {
+      store_dir: dir,
+      max_memory_store: 64 * 1024 ** 2,
+      max_file_store: limits.CONN_EVENTS_BYTES + MORE_DISK_BYTES,
+    },
+    authorization: { users },
+  };
+  return JSON.stringify(config, null, 2);
+}
+
+/** A private NATS with JetStream and a user for each service. */
+export function planNats(program: string, stateDir: string, port: number, limits: Limits, memory: Memory): NatsPlan {
+  const dir = join(stateDir, 'nats');
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const password = (user: NatsUser): string => memory.secret(`nats.${user}`);
   const config = join(dir, 'nats.conf');
-  // The configuration language of NATS takes JSON.
-  writePrivate(
-    config,
-    JSON.stringify(
-      {
-        host: '127.0.0.1',
-        port,
-        server_name: 'culvert-local',
-        max_payload: 1024 * 1024,
-        write_deadline: '5s',
-        jetstream: {
-          store_dir: dir,
-          max_memory_store: 64 * 1024 ** 2,
-          max_file_store: limits.CONN_EVENTS_BYTES + MORE_DISK_BYTES,
-        },
-        authorization: { users },
-      },
-      null,
-      2,
-    ),
-  );
+  writePrivate(config, natsConfig({ host: '127.0.0.1', port, name: 'culvert-local', dir }, limits, password));
   return {
     command: program,
     args: ['-c', config],

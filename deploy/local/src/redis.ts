@@ -20,7 +20,7 @@ const PORTS = `~ports:* ~lease:* ~exhausted:* ~outbox ~instance:* %R~store:* res
 /** The others know leases by command only; they keep their own instance key alive. */
 const INSTANCE = `~instance:* %R~store:* resetchannels ${COMMANDS}`;
 
-const RULES: Readonly<Record<RedisUser, string>> = {
+export const RULES: Readonly<Record<RedisUser, string>> = {
   'lease-manager': STORE,
   'port-allocator': PORTS,
   'ws-ingress': INSTANCE,
@@ -38,39 +38,45 @@ export interface RedisPlan {
   ready(): Promise<boolean>;
 }
 
-/** A private Redis whose users are told apart, with every acknowledged write on disk within a second. */
-export function planRedis(program: string, stateDir: string, port: number, memory: Memory): RedisPlan {
-  const dir = join(stateDir, 'redis');
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
-  const password = (user: RedisUser): string => memory.secret(`redis.${user}`);
+/** Rights of all users as a file of Redis, with digests in the place of passwords. */
+export function redisAcl(password: (user: RedisUser) => string): string {
   const users = Object.entries(RULES).map(([user, rules]) => {
     const digest = createHash('sha256')
       .update(password(user as RedisUser))
       .digest('hex');
     return `user ${user} on #${digest} ${rules}`;
   });
-  const acl = join(dir, 'users.acl');
   // Redis replays its append-only file as the user `default`: without rights it would skip every transaction in it, and say so
   // in its log only. `off` keeps everybody from being that user.
-  writePrivate(acl, `user default off ~* &* +@all\n${users.join('\n')}\n`);
+  return `user default off ~* &* +@all\n${users.join('\n')}\n`;
+}
+
+/** Every acknowledged write is on disk within a second, and nothing is thrown away. */
+export const redisConfig = (bind: string, port: number, dir: string, acl: string): string =>
+  [
+    `bind ${bind}`,
+    `port ${port}`,
+    'daemonize no',
+    `dir ${JSON.stringify(dir)}`,
+    `aclfile ${JSON.stringify(acl)}`,
+    'appendonly yes',
+    'appendfsync everysec',
+    'save ""',
+    'maxmemory-policy noeviction',
+    'shutdown-timeout 5',
+    'tcp-backlog 511',
+    '',
+  ].join('\n');
+
+/** A private Redis whose users are told apart, with every acknowledged write on disk within a second. */
+export function planRedis(program: string, stateDir: string, port: number, memory: Memory): RedisPlan {
+  const dir = join(stateDir, 'redis');
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const password = (user: RedisUser): string => memory.secret(`redis.${user}`);
+  const acl = join(dir, 'users.acl');
+  writePrivate(acl, redisAcl(password));
   const config = join(dir, 'redis.conf');
-  writePrivate(
-    config,
-    [
-      'bind 127.0.0.1',
-      `port ${port}`,
-      'daemonize no',
-      `dir ${JSON.stringify(dir)}`,
-      `aclfile ${JSON.stringify(acl)}`,
-      'appendonly yes',
-      'appendfsync everysec',
-      'save ""',
-      'maxmemory-policy noeviction',
-      'shutdown-timeout 5',
-      'tcp-backlog 511',
-      '',
-    ].join('\n'),
-  );
+  writePrivate(config, redisConfig('127.0.0.1', port, dir, acl));
   return {
     command: program,
     args: [config],

@@ -13,8 +13,11 @@ const LIST_MS = 60_000;
  * What a server needs of this repository, relative to it: npm's own answer for everything that the services depend on, tests and
  * tools left out. Links of workspaces are named as links, with the folders that they lead to.
  */
-export function serverFiles(repository: string): { packages: string[]; workspaces: string[]; links: string[] } {
-  const selected = SERVERS.flatMap((folder) => ['--workspace', folder]);
+export function serverFiles(
+  repository: string,
+  servers: readonly string[] = SERVERS,
+): { packages: string[]; workspaces: string[]; links: string[] } {
+  const selected = servers.flatMap((folder) => ['--workspace', folder]);
   const listed = execFileSync('npm', ['ls', '--parseable', '--all', '--omit=dev', ...selected], {
     cwd: repository,
     encoding: 'utf8',
