@@ -3,22 +3,16 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { jetstream } from '@nats-io/jetstream';
-import { connect, type NatsConnection } from '@nats-io/transport-node';
-import { Agent, fetch, request } from 'undici';
-import { type AgentOptions, type CliOutput, RunningAgent, runCli } from './agent.ts';
+import { type CliOutput, runCli } from './agent.ts';
+import { type Part, System, type SystemInfo } from './client.ts';
 import { type PortBlock, reservePorts } from './port-blocks.ts';
 
 export type { RunningAgent } from './agent.ts';
+export type { CulvertEventLike, EventReader } from './client.ts';
 
 /** `stack.json`, as others read it. */
-export interface StackInfo {
-  edge: string;
+export interface StackInfo extends SystemInfo {
   ca: string | null;
-  domain: string;
-  admin: string;
-  adminToken: string;
-  nats: string;
   demo: string | null;
   services: { name: string; id: string; pid: number; health: string }[];
   redis: { pid: number; address: string };
@@ -37,36 +31,21 @@ export interface StackOptions {
   tls?: boolean;
 }
 
-export interface CulvertEventLike {
-  id: string;
-  type: string;
-  subject: string;
-  time: string;
-  data: Record<string, unknown>;
-}
-
-export interface EventReader {
-  /** The next event in the order of the bus. */
-  next(deadlineMs?: number): Promise<CulvertEventLike>;
-  close(): Promise<void>;
-}
-
 const MAIN = fileURLToPath(new URL('../../deploy/local/src/main.ts', import.meta.url));
 const READY_MS = 90_000;
 const STOP_MS = 30_000;
 
 /** The whole system, as `npm start` runs it, on free ports and with a state dir of its own. */
-export class Stack {
+export class Stack extends System {
   readonly stateDir: string;
   readonly #env: Record<string, string>;
   readonly #ownsDir: boolean;
   readonly #ports: PortBlock;
-  readonly #agents = new Set<RunningAgent>();
   #child: ChildProcess;
   #info: StackInfo;
-  #dispatcher: Agent | undefined;
 
   private constructor(running: Running, ports: PortBlock, stateDir: string, ownsDir: boolean, env: Record<string, string>) {
+    super();
     this.#info = running.info;
     this.#child = running.child;
     this.#ports = ports;
@@ -129,8 +108,7 @@ export class Stack {
 
   /** Ends the agents, then the stack; resolves with its exit code. The state dir stays when it was given. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
-    for (const agent of this.#agents) await agent.kill();
-    await this.#dispatcher?.destroy();
+    await this.endClients();
     const code = await this.#halt(signal);
     this.#ports.release();
     if (this.#ownsDir) rmSync(this.stateDir, { recursive: true, force: true });
@@ -148,128 +126,36 @@ export class Stack {
     return code;
   }
 
-  /** One call of the REST API. */
-  async admin(method: string, path: string, body?: unknown): Promise<{ status: number; body: never }> {
-    const { admin, adminToken } = this.info;
-    const answer = await fetch(new URL(path, admin), {
-      method,
-      ...this.#trust(),
-      headers: { authorization: `Bearer ${adminToken}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
-      signal: AbortSignal.timeout(15_000),
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    });
-    return { status: answer.status, body: (await answer.json()) as never };
-  }
-
-  /** Certificate of the stack's own authority; undefined without TLS. */
   get ca(): string | undefined {
-    const { ca } = this.info;
-    return ca === null ? undefined : readFileSync(ca, 'utf8');
+    const { caFile } = this;
+    return caFile === undefined ? undefined : readFileSync(caFile, 'utf8');
   }
 
-  #trust(): { dispatcher?: Agent } {
-    const { ca } = this;
-    if (ca === undefined) return {};
-    this.#dispatcher ??= new Agent({ connect: { ca } });
-    return { dispatcher: this.#dispatcher };
+  protected get caFile(): string | undefined {
+    return this.info.ca ?? undefined;
   }
 
-  /** One GET at the edge with this Host. */
-  async fetchHost(host: string, path = '/'): Promise<{ status: number; body: string }> {
-    const answer = await request(new URL(path, this.info.edge), {
-      headers: { host },
-      ...this.#trust(),
-      headersTimeout: 30_000,
-      bodyTimeout: 30_000,
-    });
-    return { status: answer.statusCode, body: await answer.body.text() };
+  async restartPart(part: Part, signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
+    const before = this.#pidOf(part);
+    process.kill(before, signal);
+    const until = Date.now() + READY_MS;
+    // The supervisor starts it again, and writes stack.json once everything is ready.
+    while (this.#pidOf(part) === before) {
+      if (Date.now() > until) throw new Error(`${part} is not back after ${READY_MS} ms`);
+      await new Promise((done) => setTimeout(done, 50));
+    }
+  }
+
+  #pidOf(part: Part): number {
+    const { services, redis, natsServer, nginx } = this.info;
+    if (part === 'redis') return redis.pid;
+    if (part === 'nats') return natsServer.pid;
+    return part === 'edge' ? nginx.pid : (services.find(({ name }) => name === part)?.pid ?? 0);
   }
 
   /** The real command line, with this stack's state dir. */
   culvert(...args: string[]): Promise<CliOutput> {
     return runCli(['--state-dir', this.stateDir, ...args]);
-  }
-
-  /** Adds a device; resolves with its token. */
-  async addDevice(name: string): Promise<string> {
-    const { status, body } = await this.admin('POST', '/v1/devices', { name });
-    if (status !== 201) throw new Error(`adding ${name}: ${status} ${JSON.stringify(body)}`);
-    return (body as { token: string }).token;
-  }
-
-  /** Starts the agent's real command line; it need not become ready. */
-  spawnAgent({ server = this.info.edge, ...options }: AgentOptions & { server?: string }): RunningAgent {
-    const { ca } = this.info;
-    const env = { ...(ca === null ? {} : { CULVERT_CA_FILE: ca }), ...options.env };
-    const agent = new RunningAgent(server, { ...options, env });
-    this.#agents.add(agent);
-    return agent;
-  }
-
-  /** The same, and waits until it is ready. */
-  async runAgent(options: AgentOptions): Promise<RunningAgent> {
-    const agent = this.spawnAgent(options);
-    await agent.event('ready', 30_000);
-    return agent;
-  }
-
-  /** A connection with the integrator's credentials of `stack.json`. */
-  integrator(): Promise<NatsConnection> {
-    const { host, username, password } = new URL(this.info.nats);
-    return connect({ servers: host, user: decodeURIComponent(username), pass: decodeURIComponent(password) });
-  }
-
-  /** Follows both streams from now on as an integrator would, by subject. */
-  async events(subject: string): Promise<EventReader> {
-    const nats = await this.integrator();
-    const queue: CulvertEventLike[] = [];
-    let wake: () => void = () => {};
-    nats.subscribe(subject, {
-      callback: (error, message) => {
-        if (error !== null) return;
-        queue.push(message.json<CulvertEventLike>());
-        wake();
-      },
-    });
-    await nats.flush();
-    return {
-      next: async (deadlineMs = 15_000) => {
-        const end = Date.now() + deadlineMs;
-        while (queue.length === 0) {
-          const left = end - Date.now();
-          if (left <= 0) throw new Error(`no event on ${subject} for ${deadlineMs} ms`);
-          await new Promise<void>((resolve) => {
-            const timer = setTimeout(resolve, left);
-            wake = () => {
-              clearTimeout(timer);
-              resolve();
-            };
-          });
-        }
-        return queue.shift() as CulvertEventLike;
-      },
-      close: () => nats.close(),
-    };
-  }
-
-  /** All events that a stream holds now, oldest first, read by an ordered consumer. */
-  async storedEvents(stream: string, subject: string): Promise<CulvertEventLike[]> {
-    const nats = await this.integrator();
-    try {
-      const consumer = await jetstream(nats).consumers.get(stream, { filter_subjects: subject });
-      const { num_pending: pending } = await consumer.info();
-      const events: CulvertEventLike[] = [];
-      if (pending === 0) return events;
-      const messages = await consumer.consume();
-      for await (const message of messages) {
-        events.push(message.json<CulvertEventLike>());
-        if (message.info.pending === 0) break;
-      }
-      await messages.close();
-      return events;
-    } finally {
-      await nats.close();
-    }
   }
 }
 

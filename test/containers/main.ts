@@ -1,0 +1,60 @@
+/**
+ * `npm run test:containers`: a Docker engine in a network namespace of its own, local bases instead of those of a registry, all images,
+ * and the tests in this folder with them. Ends with `N passed, N failed`. Without root, or where no engine can be started, it runs
+ * what needs none, and says so.
+ *
+ * DOCKER_HOST set: that engine is used, with the images that are there under the names of deploy/compose.
+ */
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { installSystemPackages } from '../../deploy/local/bin/system.mjs';
+import { makeBases, SERVERS } from './bases.ts';
+import { type Engine, startEngine } from './engine.ts';
+import { buildImages } from './images.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
+const startedAt = performance.now();
+const say = (text: string): void => console.log(`${Math.round((performance.now() - startedAt) / 1000)} s: ${text}`);
+
+let engine: Engine | undefined;
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    void (engine?.stop() ?? Promise.resolve()).finally(() => process.exit(130));
+  });
+}
+
+let code = 1;
+try {
+  await installSystemPackages(['redis-server', 'nats-server', 'nginx', 'clients']);
+  if (process.env.DOCKER_HOST) code = await runTests({}, []);
+  else {
+    await installSystemPackages(['containers']);
+    engine = await startEngine();
+    say('the engine answers; making bases');
+    await makeBases(engine.host);
+    say('bases are made; building images');
+    await buildImages(engine.host);
+    say('images are built; testing them');
+    const openFiles = /^Max open files\s+\S+\s+([0-9]+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1] ?? '65536';
+    const env = { DOCKER_HOST: engine.host, CULVERT_NOFILE: String(Math.min(65_536, Number(openFiles))), ...SERVERS };
+    code = await runTests({ ...env, TESTCONTAINERS_RYUK_DISABLED: 'true' }, engine.inside);
+  }
+} catch (error) {
+  console.error(error);
+  console.log('0 passed, 1 failed');
+} finally {
+  await engine?.stop();
+  say('done');
+}
+process.exit(code);
+
+/** Their last line is ours, too. */
+async function runTests(env: Record<string, string>, inside: readonly string[]): Promise<number> {
+  const [command = '', ...args] = [...inside, process.execPath, join(import.meta.dirname, 'run.ts')];
+  const child = spawn(command, args, { cwd: ROOT, env: { ...process.env, ...env }, stdio: ['ignore', 'inherit', 'inherit'] });
+  return new Promise((resolve) => {
+    child.once('error', () => resolve(1));
+    child.once('exit', (status) => resolve(status ?? 1));
+  });
+}

@@ -1,0 +1,4 @@
+import { startStack } from '../harness/system.ts';
+import { describeSystem, LIMITS } from '../harness/system-conformance.ts';
+
+describeSystem('processes', () => startStack({ tls: true, env: LIMITS }));

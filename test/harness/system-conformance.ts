@@ -1,0 +1,86 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { curl, tcpVisitor, until } from '../e2e/support.ts';
+import type { Part, System } from './client.ts';
+import { echo, startTcpTarget, startWebTarget, type Target } from './targets.ts';
+
+const STACK_MS = 400_000;
+/** Parts that stop do not wait long for connections that stay. */
+export const LIMITS = { CULVERT_LIMIT_WIND_DOWN_MS: '2s' };
+
+/** What every maker of a system must do: a test that keeps to `System` runs on any of them. */
+export function describeSystem(name: string, start: () => Promise<System>): void {
+  describe(`a system of ${name}`, { timeout: 200_000 }, () => {
+    let system: System;
+    let web: Target;
+    let tcp: Target;
+    let token: string;
+    const device = () =>
+      system.runAgent({ name: 'alice', token, mappings: [`80=127.0.0.1:${web.port}`, `tcp:22=127.0.0.1:${tcp.port}`] });
+
+    beforeAll(async () => {
+      system = await start();
+      web = await startWebTarget();
+      tcp = await startTcpTarget(echo);
+      token = await system.addDevice('alice');
+    }, STACK_MS);
+    afterAll(async () => {
+      await system?.stop();
+      await web?.close();
+      await tcp?.close();
+    }, STACK_MS);
+
+    it('says where it is, and speaks TLS that its own authority vouches for', async () => {
+      expect(system.info.edge).toMatch(/^https:\/\/127\.0\.0\.1:\d+$/);
+      expect(system.ca).toContain('BEGIN CERTIFICATE');
+      expect((await system.fetchHost(`nobody.${system.info.domain}`)).status).toBe(404);
+      expect((await system.admin('GET', '/v1/devices')).status).toBe(200);
+    });
+
+    it('serves a device by name and by port, and tells of it on the bus', async () => {
+      const events = await system.events('device.connected.alice');
+      const agent = await device();
+      expect((await events.next()).data).toMatchObject({ epoch: agent.ready.epoch });
+      await events.close();
+      const url = new URL(agent.endpoint(80).url as string);
+      expect(url.protocol).toBe('https:');
+      const page = await curl(system.info.edge, url.hostname, '/', '--insecure');
+      expect(page.stdout).toContain(`hello from ${url.hostname}`);
+      expect((await tcpVisitor(agent.endpoint(22).public_port as number, 'ping')).data.toString()).toBe('ping');
+      expect((await system.storedEvents('CULVERT_EVENTS', 'device.connected.alice')).length).toBeGreaterThan(0);
+      await agent.stop();
+    });
+
+    it('keeps names and ports over the restart and the crash of every part', async () => {
+      const agent = await device();
+      const host = new URL(agent.endpoint(80).url as string).hostname;
+      const port = agent.endpoint(22).public_port as number;
+      const parts: [Part, 'SIGTERM' | 'SIGKILL'][] = [
+        ...(['admin', 'port-allocator', 'lease-manager', 'ws-ingress', 'tcp-listener', 'edge'] as const).map(
+          (part): [Part, 'SIGTERM'] => [part, 'SIGTERM'],
+        ),
+        ...(['redis', 'nats', 'tcp-listener'] as const).map((part): [Part, 'SIGKILL'] => [part, 'SIGKILL']),
+      ];
+      for (const [part, signal] of parts) {
+        await system.restartPart(part, signal);
+        const what = `after ${signal} of ${part}`;
+        await until(`the page ${what}`, async () => (await system.fetchHost(host)).status === 200 || undefined, 60_000);
+        const pings = async () => (await tcpVisitor(port, 'ping')).data.toString() === 'ping' || undefined;
+        await until(`the tcp port ${what}`, pings, 60_000);
+      }
+      expect(new URL(agent.endpoint(80).url as string).hostname).toBe(host);
+      expect(agent.endpoint(22).public_port).toBe(port);
+      await agent.stop();
+    });
+
+    it('shows the page of an offline device to visitors, and takes it back under its name', async () => {
+      const agent = await device();
+      const host = new URL(agent.endpoint(80).url as string).hostname;
+      await agent.kill();
+      await until('the offline page', async () => (await system.fetchHost(host)).status === 503 || undefined, 60_000);
+      const again = await device();
+      expect(new URL(again.endpoint(80).url as string).hostname).toBe(host);
+      await until('the page', async () => (await system.fetchHost(host)).status === 200 || undefined, 60_000);
+      await again.stop();
+    });
+  });
+}
