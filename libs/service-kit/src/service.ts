@@ -126,6 +126,8 @@ export async function runService<S extends Record<string, Setting<unknown>>>(def
   try {
     const health = await serveHealth(common.CULVERT_HEALTH_HOST, common.CULVERT_HEALTH_PORT, id);
     onStop('health', () => health.close());
+    let started = false;
+    health.addCheck('start', () => (started ? undefined : 'it is starting'));
     const redis = await connectRedis(common.CULVERT_REDIS_URL, id, log);
     onStop('redis', () => redis.disconnect());
     health.addCheck('redis', () => (redis.status === 'ready' ? undefined : `Redis is ${redis.status}`));
@@ -146,6 +148,7 @@ export async function runService<S extends Record<string, Setting<unknown>>>(def
       },
     });
     await definition.start({ id, config: values, limits, log, redis, bus, health, tracing, onStop, stop: (why) => stop(why) });
+    started = true;
     log.info({ event: 'service.ready', health: health.url });
     process.send?.({ ready: true, id, health: health.url });
   } catch (err) {
