@@ -3,7 +3,9 @@ import { hostname } from 'node:os';
 import process from 'node:process';
 
 const name = process.argv[2] ?? '';
-process.env.CULVERT_INSTANCE_ID ||= `${name}-${hostname().toLowerCase().replaceAll(/[^a-z0-9]+/g, '-')}`.slice(0, 63);
+process.env.CULVERT_INSTANCE_ID ||= `${name}-${hostname()
+  .toLowerCase()
+  .replaceAll(/[^a-z0-9]+/g, '-')}`.slice(0, 63);
 takeShare();
 await import(`../../services/${name}/src/main.ts`);
 

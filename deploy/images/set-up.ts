@@ -94,7 +94,9 @@ for (const entry of env('CULVERT_DATA', '').split(',').filter(Boolean)) {
   const [user = '', folder = ''] = entry.split(':');
   ownAll(folder, userId(user));
 }
-console.log(`secrets are in ${secrets}; the edge serves ${certificates.ca === undefined ? 'your certificate' : 'one of its own authority'}`);
+console.log(
+  `secrets are in ${secrets}; the edge serves ${certificates.ca === undefined ? 'your certificate' : 'one of its own authority'}`,
+);
 
 function userId(user: string): number {
   const id = USERS[user];

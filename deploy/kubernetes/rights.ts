@@ -12,7 +12,7 @@ for (const [name, rights] of Object.entries(FILES)) {
   const path = join(import.meta.dirname, 'culvert/files', name);
   const text = `${JSON.stringify(rights, null, 2)}\n`;
   if (!process.argv.includes('--check')) writeFileSync(path, text);
-  else if (readFileSync(path, 'utf8') !== text) {
+  else if (JSON.stringify(JSON.parse(readFileSync(path, 'utf8'))) !== JSON.stringify(rights)) {
     console.error(`${path} is old: run node deploy/kubernetes/rights.ts`);
     process.exitCode = 1;
   }

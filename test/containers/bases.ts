@@ -1,5 +1,15 @@
 import { spawn } from 'node:child_process';
-import { cpSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
@@ -13,7 +23,10 @@ export const BASES = {
   EDGE_IMAGE: 'culvert-base/debian:local',
   NATIVE_IMAGE: 'culvert-base/debian:local',
 } as const;
-export const SERVERS = { CULVERT_REDIS_IMAGE: 'culvert-base/debian:local', CULVERT_NATS_IMAGE: 'culvert-base/nats:local' } as const;
+export const SERVERS = {
+  CULVERT_REDIS_IMAGE: 'culvert-base/debian:local',
+  CULVERT_NATS_IMAGE: 'culvert-base/nats:local',
+} as const;
 
 /** Everything that the bases have beyond the smallest Debian. */
 const PACKAGES = [
@@ -22,15 +35,32 @@ const PACKAGES = [
   ...['cmake', 'make', 'gcc', 'libc6-dev', 'libmbedtls-dev', 'pkg-config'],
 ];
 /** What Node is linked to, and what finds names: an image without a shell, as the published base is. */
-const LIBRARIES = ['libc', 'libm', 'libdl', 'libpthread', 'librt', 'libresolv', 'libnss_dns', 'libnss_files', 'libstdc++', 'libgcc_s', 'libatomic'];
+const LIBRARIES = [
+  'libc',
+  'libm',
+  'libdl',
+  'libpthread',
+  'librt',
+  'libresolv',
+  'libnss_dns',
+  'libnss_files',
+  'libstdc++',
+  'libgcc_s',
+  'libatomic',
+];
 
 /** Runs a program to its end. @throws Error with the end of what it said. */
-export function step(command: string, args: readonly string[], options: { input?: string; cwd?: string; env?: object } = {}): Promise<void> {
+export function step(
+  command: string,
+  args: readonly string[],
+  options: { input?: string; cwd?: string; env?: object } = {},
+): Promise<void> {
   const { input, cwd = ROOT, env = {} } = options;
   return new Promise((resolve, reject) => {
     const child = spawn(command, [...args], { cwd, env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'] });
     let said = '';
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-6_000)));
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-6_000)));
     const late = setTimeout(() => child.kill('SIGKILL'), STEP_MS);
     child.once('error', reject);
     child.once('close', (code) => {
@@ -77,9 +107,16 @@ async function npmCache(work: string): Promise<void> {
   const repository = join(work, 'repository');
   mkdirSync(context);
   mkdirSync(repository);
-  await step('sh', ['-c', 'git ls-files "*package.json" package-lock.json .npmrc | tar -cf - -T - | tar -xf - -C "$1"', 'sh', repository]);
+  await step('sh', [
+    '-c',
+    'git ls-files "*package.json" package-lock.json .npmrc | tar -cf - -T - | tar -xf - -C "$1"',
+    'sh',
+    repository,
+  ]);
   const cli = npmCli();
-  await step(process.execPath, [cli, 'ci', '--ignore-scripts', '--no-audit', '--no-fund', '--cache', join(context, 'cache')], { cwd: repository });
+  await step(process.execPath, [cli, 'ci', '--ignore-scripts', '--no-audit', '--no-fund', '--cache', join(context, 'cache')], {
+    cwd: repository,
+  });
   rmSync(repository, { recursive: true, force: true });
   cpSync(process.execPath, join(context, 'node'));
   cpSync(join(dirname(cli), '..'), join(context, 'npm'), { recursive: true, verbatimSymlinks: true });
@@ -96,7 +133,12 @@ async function npmCache(work: string): Promise<void> {
 
 function npmCli(): string {
   const given = process.env.npm_execpath;
-  const found = [given ?? '', '/usr/lib/node_modules/npm/bin/npm-cli.js', '/usr/share/nodejs/npm/bin/npm-cli.js', '/usr/local/lib/node_modules/npm/bin/npm-cli.js'];
+  const found = [
+    given ?? '',
+    '/usr/lib/node_modules/npm/bin/npm-cli.js',
+    '/usr/share/nodejs/npm/bin/npm-cli.js',
+    '/usr/local/lib/node_modules/npm/bin/npm-cli.js',
+  ];
   const cli = found.find((path) => path.endsWith('.js') && existsSync(path));
   if (cli === undefined) throw new Error('npm was not found; run this by npm run test:containers');
   return cli;
@@ -104,7 +146,12 @@ function npmCli(): string {
 
 function runtimeFiles(root: string): string[] {
   const folder = process.arch === 'arm64' ? 'usr/lib/aarch64-linux-gnu' : 'usr/lib/x86_64-linux-gnu';
-  const loaders = ['usr/lib64/ld-linux-x86-64.so.2', `${folder}/ld-linux-x86-64.so.2`, `${folder}/ld-linux-aarch64.so.1`, 'usr/lib/ld-linux-aarch64.so.1'];
+  const loaders = [
+    'usr/lib64/ld-linux-x86-64.so.2',
+    `${folder}/ld-linux-x86-64.so.2`,
+    `${folder}/ld-linux-aarch64.so.1`,
+    'usr/lib/ld-linux-aarch64.so.1',
+  ];
   const versions = ['1', '2', '6'];
   const libraries = LIBRARIES.flatMap((name) => versions.map((version) => `${folder}/${name}.so.${version}`));
   const there = (path: string): boolean => lstatSync(join(root, path), { throwIfNoEntry: false }) !== undefined;

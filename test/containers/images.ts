@@ -18,7 +18,18 @@ export async function buildImages(host: string): Promise<void> {
     await step(
       'docker',
       [
-        ...['build', '-q', '--network', 'none', '-f', 'deploy/images/Dockerfile', '--target', target, '-t', `culvert/${target}:${version}`],
+        ...[
+          'build',
+          '-q',
+          '--network',
+          'none',
+          '-f',
+          'deploy/images/Dockerfile',
+          '--target',
+          target,
+          '-t',
+          `culvert/${target}:${version}`,
+        ],
         ...args.flatMap(([name, value]) => ['--build-arg', `${name}=${value}`]),
         '.',
       ],

@@ -2,7 +2,11 @@
 import { join } from 'node:path';
 import { runTests } from '../bin/vitest-run.ts';
 
-const { passed, failed, flaky } = await runTests({ root: join(import.meta.dirname, '../..'), only: ['test/containers'], exclude: [] });
+const { passed, failed, flaky } = await runTests({
+  root: join(import.meta.dirname, '../..'),
+  only: ['test/containers'],
+  exclude: [],
+});
 if (flaky.length > 0) console.log(`flaky: ${flaky.join(', ')}`);
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);

@@ -12,7 +12,16 @@ const run = promisify(execFile);
 const COMPOSE_DIR = join(import.meta.dirname, '../../deploy/compose');
 const UP_MS = 300_000;
 const CALL_MS = 90_000;
-const PARTS: readonly Part[] = ['redis', 'nats', 'lease-manager', 'port-allocator', 'tcp-listener', 'ws-ingress', 'admin', 'edge'];
+const PARTS: readonly Part[] = [
+  'redis',
+  'nats',
+  'lease-manager',
+  'port-allocator',
+  'tcp-listener',
+  'ws-ingress',
+  'admin',
+  'edge',
+];
 
 export interface ContainerOptions {
   /** Settings of deploy/compose/.env, and limits (CULVERT_LIMIT_...). */
@@ -59,7 +68,11 @@ export class ContainerSystem extends System {
     const system = new ContainerSystem(
       `culvert-${ports.first}`,
       {
-        ...{ CULVERT_HTTP_PORT: `${ports.first}`, CULVERT_HTTPS_PORT: `${ports.first + 1}`, CULVERT_ADMIN_PORT: `${ports.first + 2}` },
+        ...{
+          CULVERT_HTTP_PORT: `${ports.first}`,
+          CULVERT_HTTPS_PORT: `${ports.first + 1}`,
+          CULVERT_ADMIN_PORT: `${ports.first + 2}`,
+        },
         CULVERT_TCP_PORTS: `${ports.first + 3}-${ports.last}`,
         CULVERT_BACK_NETWORK: `10.213.${subnet}.0/24`,
         CULVERT_FRONT_NETWORK: `10.214.${subnet}.0/24`,
@@ -126,7 +139,9 @@ export class ContainerSystem extends System {
   async #idOf(service: string): Promise<string> {
     // With `-a`, since set-up has ended.
     const filters = ['project', 'service'].map((name, at) => `label=com.docker.compose.${name}=${[this.#project, service][at]}`);
-    const { stdout } = await run('docker', ['ps', '-aq', ...filters.flatMap((filter) => ['--filter', filter])], { timeout: CALL_MS });
+    const { stdout } = await run('docker', ['ps', '-aq', ...filters.flatMap((filter) => ['--filter', filter])], {
+      timeout: CALL_MS,
+    });
     if (stdout.trim() === '') throw new Error(`${this.#project} has no ${service}`);
     return stdout.trim();
   }

@@ -10,7 +10,8 @@ export type SystemProgram =
   | 'native'
   | 'cross'
   | 'firmware'
-  | 'observability';
+  | 'observability'
+  | 'containers';
 export function findProgram(name: string): string | undefined;
 export function missingPackages(programs: readonly SystemProgram[]): string[];
 /** @throws Error that names the Debian packages when they are missing and cannot be installed. */

@@ -101,6 +101,15 @@ const NEEDS = {
   ],
   // Checks alert rules and PromQL.
   observability: [{ package: 'prometheus', there: () => findProgram('promtool') !== undefined }],
+  // An engine of its own for tests of the images, and what their bases are made with; root is needed besides.
+  containers: [
+    { package: 'docker.io', there: () => findProgram('dockerd') !== undefined && findProgram('docker') !== undefined },
+    { package: 'docker-compose', there: () => findProgram('docker-compose') !== undefined },
+    { package: 'debootstrap', there: () => findProgram('debootstrap') !== undefined },
+    { package: 'iptables', there: () => findProgram('iptables') !== undefined },
+    { package: 'iproute2', there: () => findProgram('ip') !== undefined },
+    { package: 'util-linux', there: () => findProgram('nsenter') !== undefined },
+  ],
   // What tests of bad networks build them with; they need root besides.
   networks: [
     { package: 'iproute2', there: () => findProgram('ip') !== undefined && findProgram('ss') !== undefined },

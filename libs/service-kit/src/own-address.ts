@@ -20,5 +20,7 @@ export function ownAddressIn(text: string): string | undefined {
 export const readHost: Reader<string> = (text) => {
   if (!text.includes('/')) return text === '' ? { expected: 'an address' } : { value: text };
   const value = ownAddressIn(text);
-  return value === undefined ? { expected: 'an address, or a network such as 10.0.0.0/8 that this machine stands in' } : { value };
+  return value === undefined
+    ? { expected: 'an address, or a network such as 10.0.0.0/8 that this machine stands in' }
+    : { value };
 };

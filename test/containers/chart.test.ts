@@ -1,0 +1,110 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { findHelm, findValidator } from './tools.ts';
+
+const CHART = join(import.meta.dirname, '../../deploy/kubernetes/culvert');
+const KUBERNETES = '1.34.0';
+/** All that is optional is on, and the stores are elsewhere. */
+const EVERYTHING = [
+  ...['edge.autoscaling.enabled=true', 'wsIngress.autoscaling.enabled=true', 'wsIngress.autoscaling.connections=15000'],
+  ...['leaseManager.autoscaling.enabled=true', 'tcpListener.replicas=3', 'tcpListener.service.loadBalancerIP=192.0.2.1'],
+  ...['redis.enabled=false', 'redis.address=10.0.0.1:26379\\,10.0.0.2:26379/culvert', 'limits.DIAL_MS=5s', 'edge.hsts=180d'],
+  ...['nats.enabled=false', 'nats.address=10.0.0.3:4222', 'podNetworks=10.244.0.0/16', 'otlpUrl=http://collector:4318'],
+];
+const CERT_MANAGER = ['edge.tls.certManager.enabled=true', 'edge.tls.certManager.issuer.name=dns'];
+
+const helm = await findHelm();
+const validator = await findValidator();
+if (helm === undefined) console.log('NOT CHECKED: the chart, for there is neither helm nor Go');
+if (validator === undefined) console.log("NOT CHECKED: the chart against Kubernetes' schemas, which could not be installed");
+
+describe.skipIf(helm === undefined)('the chart', { timeout: 300_000 }, () => {
+  const run = promisify(execFile);
+  const dir = mkdtempSync(join(tmpdir(), 'culvert-chart-'));
+  const options = { timeout: 250_000, maxBuffer: 64 << 20 };
+  const render = async (settings: readonly string[] = []): Promise<string> => {
+    const set = settings.flatMap((one) => ['--set', one]);
+    const args = ['template', 'demo', CHART, '--namespace', 'tunnels', '--kube-version', KUBERNETES, ...set];
+    return (await run(helm as string, args, options)).stdout;
+  };
+  let plain = '';
+  let everything = '';
+  beforeAll(async () => {
+    plain = await render();
+    everything = await render(EVERYTHING);
+  }, 300_000);
+  afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+  const documents = (text: string): string[] => text.split(/^---$/m).filter((one) => /^kind:/m.test(one));
+  const kinds = (text: string): string[] => documents(text).map((one) => /^kind: (\w+)/m.exec(one)?.[1] ?? '');
+  const named = (text: string, kind: string, name: string): string =>
+    documents(text).find((one) => one.includes(`kind: ${kind}\n`) && one.includes(`\n  name: ${name}\n`)) ?? '';
+
+  it('passes the linter of helm', async () => {
+    expect((await run(helm as string, ['lint', '--strict', CHART, '--kube-version', KUBERNETES], options)).stdout).toContain(
+      '0 chart(s) failed',
+    );
+  });
+
+  it.skipIf(validator === undefined)('is what Kubernetes’ schemas allow, with nothing that they do not know', async () => {
+    for (const [name, text] of Object.entries({ plain, everything })) {
+      const path = join(dir, `${name}.yaml`);
+      writeFileSync(path, text);
+      const args = ['-m', 'kubernetes_validate', '--kubernetes-version', KUBERNETES, '--strict', path];
+      const { stdout, stderr } = await run('python3', args, { ...options, env: { ...process.env, ...validator } });
+      const lines = `${stdout}${stderr}`.split('\n').filter((line) => line !== '');
+      expect(lines.filter((line) => !line.includes(' passed for resource '))).toEqual([]);
+      expect(lines).toHaveLength(documents(text).length);
+    }
+  });
+
+  it('runs everything without rights, on a read-only file system', () => {
+    for (const text of [plain, everything]) {
+      const pods = documents(text).filter((one) => /^kind: (?:Deployment|StatefulSet)$/m.test(one));
+      expect(pods.length).toBeGreaterThanOrEqual(6);
+      for (const pod of pods) {
+        for (const wanted of [
+          'runAsNonRoot: true',
+          'readOnlyRootFilesystem: true',
+          'drop: [ALL]',
+          'automountServiceAccountToken: false',
+        ])
+          expect(pod).toContain(wanted);
+      }
+    }
+  });
+
+  it('gives each part its own secret only, and listeners ports of their own', () => {
+    for (const part of ['ws-ingress', 'tcp-listener', 'lease-manager', 'port-allocator', 'admin', 'edge']) {
+      const kind = part === 'tcp-listener' ? 'StatefulSet' : 'Deployment';
+      const secrets = [...named(plain, kind, `demo-${part}`).matchAll(/secretName: (\S+?),/g)].map(([, name]) => name);
+      expect(secrets.filter((name) => name !== 'culvert-tls')).toEqual([`demo-${part}`]);
+      expect(named(plain, 'Secret', `demo-${part}`)).toMatch(
+        new RegExp(`redis-url: "redis://${part}:\\w{43}@demo-redis.tunnels.svc.cluster.local:6379"`),
+      );
+    }
+    expect(named(everything, 'Secret', 'demo-edge')).toContain('@10.0.0.1:26379,10.0.0.2:26379/culvert"');
+    expect(named(everything, 'Service', 'demo-tcp-2')).toContain('port: 20200 }');
+    expect(named(everything, 'Service', 'demo-tcp-2')).not.toContain('port: 20199 }');
+    expect(named(everything, 'StatefulSet', 'demo-tcp-listener')).toContain("value: '20000-20299'");
+  });
+
+  it('scales, is drained one by one, and winds down in time', () => {
+    expect(kinds(plain)).not.toContain('HorizontalPodAutoscaler');
+    expect(kinds(everything).filter((kind) => kind === 'HorizontalPodAutoscaler')).toHaveLength(3);
+    expect(named(everything, 'HorizontalPodAutoscaler', 'demo-ws-ingress')).toContain('culvert_control_connections');
+    expect(kinds(plain).filter((kind) => kind === 'PodDisruptionBudget')).toHaveLength(6);
+    expect(kinds(plain).filter((kind) => kind === 'NetworkPolicy').length).toBeGreaterThanOrEqual(8);
+    expect(named(plain, 'Deployment', 'demo-ws-ingress')).toContain('terminationGracePeriodSeconds: 75');
+    expect(named(plain, 'Deployment', 'demo-edge')).toContain('preStop');
+  });
+
+  it('asks cert-manager for the wildcard, and refuses ports that do not exist', async () => {
+    expect(named(await render(CERT_MANAGER), 'Certificate', 'demo-edge')).toContain('"*.culvert.example"');
+    await expect(render(['tcpListener.firstPort=65000', 'tcpListener.portsEach=1000'])).rejects.toThrow('expected 65535 at most');
+  });
+});
