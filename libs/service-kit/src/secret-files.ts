@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import type { Env, Setting } from './config.ts';
+
+type Env = Readonly<Record<string, string | undefined>>;
 
 const MOST_BYTES = 64 * 1024;
 
@@ -7,7 +8,7 @@ const MOST_BYTES = 64 * 1024;
  * Secrets may stand in files, where neither a process list nor `docker inspect` shows them: `NAME_FILE` says where NAME is.
  * A variable that is set itself goes before its file. Faults are added to `faults`.
  */
-export function withSecretFiles(settings: Record<string, Setting<unknown>>, env: Env, faults: string[] = []): Env {
+export function withSecretFiles(settings: Readonly<Record<string, { secret?: boolean }>>, env: Env, faults: string[] = []): Env {
   const read: Record<string, string> = {};
   for (const [name, { secret }] of Object.entries(settings)) {
     const path = secret === true && !env[name] ? env[`${name}_FILE`] : undefined;
