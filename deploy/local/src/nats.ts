@@ -94,7 +94,7 @@ export const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
     publish: {
       allow: [
         ...ANSWERS,
-        ...['allocate', 'release'].map((verb) => `cmd.port.${verb}`),
+        ...['allocate', 'lend', 'release'].map((verb) => `cmd.port.${verb}`),
         ...['bind', 'unbind', 'cut'].map((verb) => `cmd.listener.*.${verb}`),
         ...['probe', 'close', 'endpoints'].map((verb) => `cmd.ingress.*.${verb}`),
         ...EVENTS_SUBJECTS,
