@@ -18,3 +18,4 @@ export * from './tokens.ts';
 export * from './tracing.ts';
 export * from './usage-report.ts';
 export * from './vitals.ts';
+export * from './wrong-tokens.ts';

@@ -124,7 +124,7 @@ export async function buildServer({
   app.setErrorHandler(onError);
   answerUnknownPaths(app as unknown as FastifyInstance);
   const records = new Records(bus);
-  const rights = new Rights(records, token);
+  const rights = new Rights(records, token, limits, edges);
   const audit = new AuditLog(bus.nc, `culvert/admin/${id}`);
   if (onRoute !== undefined) {
     app.addHook('onRoute', ({ method, url, config }) => {

@@ -18,7 +18,7 @@ const routes: { method: string; url: string; role: string | undefined }[] = [];
 beforeAll(async () => {
   stack = await Stack.start({ SWEEP_MS: 100, RECOVERY_MS: 500 });
   await stack.service('lease-manager');
-  const limits = { ...DEFAULT_LIMITS, RECHECK_MS: 60_000 };
+  const limits = { ...DEFAULT_LIMITS, RECHECK_MS: 60_000, FAILED_TOKENS_PER_ADDRESS: 100_000 };
   app = await buildServer({
     ...{ bus: stack.bus, log, id: 'admin-1', token: ROOT, limits },
     side: { scheme: 'http', port: 8080, tcpHost: 'culvert.localhost' },
@@ -252,4 +252,51 @@ describe('the audit log', () => {
     await expect(jsm.streams.purge('CULVERT_AUDIT')).rejects.toThrow();
     await expect(jsm.streams.deleteMessage('CULVERT_AUDIT', 1)).rejects.toThrow();
   });
+});
+
+describe('an address with too many wrong tokens', () => {
+  const MOST = 5;
+  it('is let in with those only that were right before, by token, cookie and login alike', async () => {
+    const strict = await buildServer({
+      ...{ bus: stack.bus, log, id: 'admin-2', token: ROOT, limits: { ...DEFAULT_LIMITS, FAILED_TOKENS_PER_ADDRESS: MOST } },
+      side: { scheme: 'http', port: 8080, tcpHost: 'culvert.localhost' },
+    });
+    const ask = (headers: Record<string, string>, from = '192.0.2.1') =>
+      strict.inject({ url: '/v1/devices', headers: { ...headers, 'x-forwarded-for': from } });
+    const login = (token: string, from = '192.0.2.1') =>
+      strict.inject({ method: 'POST', url: '/v1/login', payload: { token }, headers: { 'x-forwarded-for': from } });
+    try {
+      const known = await added('often', 'viewer');
+      const late = await added('rarely', 'viewer');
+      expect((await ask({ authorization: `Bearer ${known}` })).statusCode).toBe(200);
+      for (let i = 0; i < 10; i += 1) expect((await ask({})).statusCode).toBe(401); // no token at all is no wrong one
+      expect((await ask({ authorization: 'Bearer wrong' })).statusCode).toBe(401);
+      expect((await ask({ authorization: `Bearer ${known.slice(0, -1)}x` })).statusCode).toBe(401);
+      expect((await ask({ cookie: 'culvert_login=wrong' })).statusCode).toBe(401);
+      for (let i = 3; i < MOST; i += 1) expect((await login('wrong')).statusCode).toBe(401);
+      const refused = await ask({ authorization: `Bearer ${late}` });
+      expect(refused.statusCode).toBe(429);
+      expect(Number(refused.headers['retry-after'])).toBeGreaterThan(0);
+      expect((await login(late)).statusCode).toBe(429);
+      expect((await ask({ cookie: 'culvert_login=other' })).statusCode).toBe(429);
+      expect((await ask({ authorization: `Bearer ${known}` })).statusCode).toBe(200);
+      expect((await login(known)).statusCode).toBe(200);
+      expect((await ask({ authorization: `Bearer ${late}` }, '192.0.2.2')).statusCode).toBe(200);
+    } finally {
+      await strict.close();
+    }
+  });
+});
+
+it('a login cookie counts for the dashboard itself only, though pages of devices may be of the same site', async () => {
+  const token = await added('browser', 'operator');
+  const { headers } = await call('', 'POST', '/v1/login', { token });
+  const cookie = (headers.get('set-cookie') ?? '').split(';')[0] as string;
+  const status = async (site: string | undefined, path = '/v1/devices'): Promise<number> =>
+    (await call('', 'GET', path, undefined, { cookie, ...(site === undefined ? {} : { 'sec-fetch-site': site }) })).status;
+  for (const site of ['same-origin', 'none', undefined]) expect([site, await status(site)]).toEqual([site, 200]);
+  for (const site of ['same-site', 'cross-site', 'x']) {
+    expect([site, await status(site)]).toEqual([site, 403]);
+    expect([site, await status(site, '/v1/open?device=x')]).toEqual([site, 403]);
+  }
 });

@@ -34,7 +34,7 @@ export const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (app, 
       },
     },
     async (request, reply) => {
-      const operator = await rights.ofToken(request.body.token);
+      const operator = await rights.ofToken(request, request.body.token);
       const { name, role, tokenDigest } = operator;
       request.operator = operator;
       request.audited.object = name;

@@ -1,6 +1,7 @@
+import type { BlockList } from 'node:net';
 import type { KeptRecord, Records } from '@culvert/bus';
-import { CulvertError, ROOT_OPERATOR, type Role, roleSuffices } from '@culvert/contracts';
-import { digestOf, isLoginToken, operatorOfToken, sameDigest } from '@culvert/service-kit';
+import { CulvertError, type Limits, ROOT_OPERATOR, type Role, roleSuffices } from '@culvert/contracts';
+import { digestOf, isLoginToken, operatorOfToken, remoteOf, sameDigest, WrongTokens } from '@culvert/service-kit';
 import type { FastifyRequest } from 'fastify';
 import { loginCookieOf } from './login-cookie.ts';
 
@@ -18,6 +19,11 @@ export interface Operator {
 
 /** A browser adds it to no request that another site made it send. */
 export const WRITE_HEADER = 'culvert-request';
+/** Browsers say so themselves. Pages of devices are of the same site as the dashboard, where both are under one domain: SameSite lets them pass. */
+const isFromElsewhere = ({ headers }: FastifyRequest): boolean => {
+  const from = headers['sec-fetch-site'];
+  return from !== undefined && from !== 'same-origin' && from !== 'none';
+};
 const READS = new Set(['GET', 'HEAD', 'OPTIONS']);
 const wrong = (): CulvertError => new CulvertError('unauthorized', 'the token is wrong, or its operator is removed');
 
@@ -28,15 +34,23 @@ const wrong = (): CulvertError => new CulvertError('unauthorized', 'the token is
 export class Rights {
   readonly #records: Records;
   readonly #root: string;
+  readonly #wrong: WrongTokens;
+  readonly #edges: BlockList;
 
-  constructor(records: Records, rootToken: string) {
+  /** `edges`: who says for whom it asks. */
+  constructor(records: Records, rootToken: string, limits: Pick<Limits, 'FAILED_TOKENS_PER_ADDRESS'>, edges: BlockList) {
     this.#records = records;
     this.#root = digestOf(rootToken);
+    this.#wrong = new WrongTokens(limits.FAILED_TOKENS_PER_ADDRESS);
+    this.#edges = edges;
   }
 
   /** @throws CulvertError `unauthorized`, `forbidden`, or `unavailable` when the registry cannot be asked. */
   async check(request: FastifyRequest, wanted: Role): Promise<Operator> {
     const operator = await this.#who(request);
+    if (operator.via === 'login' && isFromElsewhere(request)) {
+      throw new CulvertError('forbidden', 'a login cookie counts for requests of the dashboard itself only');
+    }
     if (operator.via === 'login' && !READS.has(request.method) && request.headers[WRITE_HEADER] === undefined) {
       throw new CulvertError('forbidden', 'a write with a login cookie needs the header Culvert-Request: 1');
     }
@@ -45,8 +59,12 @@ export class Rights {
     return operator;
   }
 
-  /** The operator of a token. @throws CulvertError `unauthorized`, `unavailable` */
-  async ofToken(token: string): Promise<Operator> {
+  /** The operator of a token that a request brought. @throws CulvertError `unauthorized`, `unavailable`, `rate_limited` */
+  ofToken(request: FastifyRequest, token: string): Promise<Operator> {
+    return this.#counted(request, token, () => this.#ofToken(token));
+  }
+
+  async #ofToken(token: string): Promise<Operator> {
     const tokenDigest = digestOf(token);
     if (sameDigest(tokenDigest, this.#root)) return { name: ROOT_OPERATOR, role: 'admin', via: 'token', tokenDigest, login: '' };
     const name = operatorOfToken(token);
@@ -63,17 +81,36 @@ export class Rights {
   async #who(request: FastifyRequest): Promise<Operator> {
     const { authorization } = request.headers;
     const bearer = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1];
-    if (bearer !== undefined) return this.ofToken(bearer);
+    if (bearer !== undefined) return this.ofToken(request, bearer);
     const cookie = loginCookieOf(request);
     if (authorization !== undefined || cookie === undefined) {
       throw new CulvertError('unauthorized', 'expected Authorization: Bearer <operator token>, or the cookie of a login');
     }
+    return this.#counted(request, cookie, () => this.#ofLogin(cookie));
+  }
+
+  async #ofLogin(cookie: string): Promise<Operator> {
     if (!isLoginToken(cookie)) throw wrong();
     const id = digestOf(cookie);
     const login: KeptRecord<'login'> | null = await this.#records.get('login', id);
     if (login === null) throw new CulvertError('unauthorized', 'the login is over');
     const { operator: name, token_digest: tokenDigest } = login.value;
     return { name, role: await this.#roleOf(name, tokenDigest), via: 'login', tokenDigest, login: id };
+  }
+
+  /** Wrong tokens of an address are counted, so that nobody tries them by the thousand. */
+  async #counted(request: FastifyRequest, secret: string, look: () => Promise<Operator>): Promise<Operator> {
+    const from = remoteOf(request.raw, this.#edges);
+    const digest = digestOf(secret);
+    this.#wrong.present(from, digest);
+    try {
+      const operator = await look();
+      this.#wrong.right(digest);
+      return operator;
+    } catch (error) {
+      if (error instanceof CulvertError && error.code === 'unauthorized') this.#wrong.wrong(from);
+      throw error;
+    }
   }
 
   async #roleOf(name: string, tokenDigest: string): Promise<Role> {
