@@ -38,6 +38,8 @@ void on_control_ready(agent *a, link_control *c, cv_ms now) {
   if (a->pending == index) a->pending = -1;
   a->warm_not_before = 0;
   tell_ready(a, c, &c->control.message);
+  if (!a->settled) os_settle();
+  a->settled = 1;
   if (a->stopping) cv_control_leave(&c->control, now);
 }
 

@@ -139,6 +139,7 @@ typedef struct agent {
   cv_ms next_attempt; /* when to connect next; meaningful while `waiting` */
   int waiting;
   cv_ms move_by; /* a move waits for inline transfers until then */
+  int settled; /* it was ready once */
   int stopping;
   cv_ms stop_at;
   cv_ms stop_asked_at;

@@ -89,6 +89,9 @@ int os_write_secret(const char *path, const char *line);
 /* The user's own folder, or NULL. */
 const char *os_home(void);
 
+/* The start is over: memory that only it needed may go, as far as the system can be told so. */
+void os_settle(void);
+
 /* Where the system keeps certificates of authorities: NULL at the end of the list. A folder ends in a slash. */
 const char *os_ca_path(int index);
 

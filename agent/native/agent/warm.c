@@ -60,6 +60,7 @@ void warm_replenish(agent *a, cv_ms now) {
   if (a->warm_at == 0 || now < a->warm_at) return;
   a->warm_at = 0;
   if (c == NULL || a->stopping || now < a->warm_not_before) return;
+  if (a->warm_first && waiting > 0) return; /* it has been asked for, and is not granted yet */
   while (waiting < a->options->warm && used < a->options->transfers) {
     open_one(a, c, now);
     waiting++;

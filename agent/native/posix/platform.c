@@ -3,6 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#ifdef __linux__
+#include <link.h>
+#include <sys/mman.h>
+#endif
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
@@ -335,6 +339,30 @@ int os_write_secret(const char *path, const char *line) {
 const char *os_home(void) {
   return getenv("HOME");
 }
+
+#ifdef __linux__
+/* Code is read from its file again where it is wanted. */
+static int let_code_go(struct dl_phdr_info *object, size_t size, void *context) {
+  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+  int i;
+  (void)size;
+  (void)context;
+  for (i = 0; i < object->dlpi_phnum; i++) {
+    const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+    uintptr_t from = (object->dlpi_addr + part->p_vaddr + page - 1) / page * page;
+    uintptr_t to = (object->dlpi_addr + part->p_vaddr + part->p_filesz) / page * page;
+    if (part->p_type == PT_LOAD && (part->p_flags & PF_W) == 0 && from < to) madvise((void *)from, to - from, MADV_DONTNEED);
+  }
+  return 0;
+}
+
+void os_settle(void) {
+  dl_iterate_phdr(let_code_go, NULL);
+}
+#else
+void os_settle(void) {
+}
+#endif
 
 const char *os_ca_path(int index) {
   static const char *const paths[] = {

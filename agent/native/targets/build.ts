@@ -1,7 +1,11 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { NATIVE, run } from '../test/build.ts';
+import { NATIVE, run, runBeside } from '../test/build.ts';
 import type { Target } from './targets.ts';
+
+/** Seconds, on a machine that has nothing else to do. */
+const BUILD_MS = 900_000;
 
 /** Sizes in bytes. */
 export interface Sizes {
@@ -14,7 +18,7 @@ export interface Sizes {
 }
 
 /** Builds the agent for a target; the path of the program, stripped. */
-function buildAgent(target: Target, dir: string, options: readonly string[]): string {
+async function buildAgent(target: Target, dir: string, options: readonly string[]): Promise<string> {
   const cross = target.tools === '' ? [] : [`-DCMAKE_SYSTEM_NAME=${target.system}`];
   const common = [
     '-S',
@@ -25,27 +29,40 @@ function buildAgent(target: Target, dir: string, options: readonly string[]): st
     '-DCULVERT_WERROR=ON',
     `-DCMAKE_C_COMPILER=${target.compiler}`,
   ];
-  run('cmake', [...common, ...cross, ...options], { timeoutMs: 120_000 });
-  run('cmake', ['--build', dir, '-j2'], { timeoutMs: 600_000 });
+  await runBeside('cmake', [...common, ...cross, ...options], { timeoutMs: BUILD_MS });
+  await runBeside('cmake', ['--build', dir, `-j${availableParallelism()}`], { timeoutMs: BUILD_MS });
   const program = join(dir, target.system === 'Windows' ? 'culvert-agent.exe' : 'culvert-agent');
   run(`${target.tools}strip`, [program]);
   return program;
 }
 
 /** The three agents of a target and their sizes. */
-export function buildTarget(target: Target, dir: string, mbedtls: string): { program: string; dir: string; sizes: Sizes } {
+export async function buildTarget(
+  target: Target,
+  dir: string,
+  mbedtls: string,
+): Promise<{ program: string; plain: string; dir: string; sizes: Sizes }> {
   const at = (name: string): string => join(dir, `${target.name}-${name}`);
   const tls = [`-DCULVERT_MBEDTLS_SOURCE=${mbedtls}`, '-DCULVERT_STATIC=ON', '-DCULVERT_TESTS=ON'];
-  const program = buildAgent(target, at('tls'), tls);
-  const plain = buildAgent(target, at('plain'), ['-DCULVERT_TLS=OFF', '-DCULVERT_STATIC=ON']);
-  const dynamic = buildAgent(target, at('dynamic'), ['-DCULVERT_TLS=OFF']);
+  const program = await buildAgent(target, at('tls'), tls);
+  const plain = await buildAgent(target, at('plain'), ['-DCULVERT_TLS=OFF', '-DCULVERT_STATIC=ON']);
+  const dynamic = await buildAgent(target, at('dynamic'), ['-DCULVERT_TLS=OFF']);
   const sizes = {
     core: coreSize(target.tools, join(at('plain'), 'libculvert.a')),
     tls: readFileSync(program).length,
     plain: readFileSync(plain).length,
     dynamic: readFileSync(dynamic).length,
   };
-  return { program, dir: at('tls'), sizes };
+  return { program, plain, dir: at('tls'), sizes };
+}
+
+/** The agent for this machine with the sanitizers of gcc, which end it at the first fault. */
+export async function buildSanitized(dir: string): Promise<string> {
+  const at = join(dir, 'sanitized');
+  const flags = '-DCMAKE_C_FLAGS=-fsanitize=address,undefined -fno-sanitize-recover=all';
+  await runBeside('cmake', ['-S', NATIVE, '-B', at, '-DCMAKE_BUILD_TYPE=Debug', flags]);
+  await runBeside('cmake', ['--build', at, `-j${availableParallelism()}`], { timeoutMs: BUILD_MS });
+  return join(at, 'culvert-agent');
 }
 
 /** What `size -t` says of all objects of a library. */
@@ -77,4 +94,16 @@ export function buildCortexM3(dir: string): { core: Sizes['core']; control: numb
   const sizeOf = (name: string): number =>
     Number.parseInt(new RegExp(`^\\S+ (\\S+) \\S ${name}$`, 'm').exec(symbols)?.[1] ?? '0', 16);
   return { core: { text, data, bss }, control: sizeOf('control'), transfer: sizeOf('transfer') };
+}
+
+/** What a compiler makes of floating point: soft, when it has a C library for that; else as its own library is. */
+export function floatsOf(compiler: string, dir: string): 'soft' | 'hard' {
+  const source = join(dir, 'probe-float.c');
+  writeFileSync(source, '#include <stdio.h>\nint main(void) { return puts("") < 0; }\n');
+  try {
+    run(compiler, ['-msoft-float', source, '-o', join(dir, 'probe-float')]);
+    return 'soft';
+  } catch {
+    return 'hard';
+  }
 }

@@ -1,36 +1,55 @@
 /**
- * `npm run native:targets [-- NAME...]`: builds the C agent for every target, prints how large it is, replays the golden vectors on
- * it and runs the conformance suite: natively, under qemu-user, under Wine. The last line is `N passed, N failed`.
+ * `npm run native:targets [-- --all] [NAME...]`: builds the C agent for every target, prints how large it is, replays the golden
+ * vectors on it and runs the conformance suite: natively, under qemu-user, under Wine. Of the targets one of each kind gets the whole
+ * suite, the others its short part; `--all`, or a name, gives the whole to each. The last line is `N passed, N failed`.
  */
 
-import { spawn } from 'node:child_process';
-import { mkdirSync, readFileSync } from 'node:fs';
-import { createServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
+import { mkdirSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { parseArgs } from 'node:util';
 import { installSystemPackages } from '../../../deploy/local/bin/system.mjs';
 import { ITEMS } from '../../../test/conformance/device/items/index.ts';
-import { grade } from '../../../test/conformance/device/suite.ts';
-import { NATIVE, run } from '../test/build.ts';
+import { grade, type Result } from '../../../test/conformance/device/suite.ts';
 import { fetchDebianSource } from '../test/debian-source.ts';
 import { buildFuzzer, fuzz } from '../test/fuzz.ts';
-import { replays } from '../test/replay.ts';
-import { buildCortexM3, buildTarget, type Sizes } from './build.ts';
+import { buildCortexM3, buildSanitized, buildTarget, floatsOf } from './build.ts';
+import { idleMemory, replay, speaksTls, startOf } from './check.ts';
 import { TARGETS, type Target } from './targets.ts';
 
-/** What the agent does not claim. */
-const WITHOUT = ['inline'];
-/** Goals: bytes. */
+/** Goals: bytes, and KiB. */
 const CORE_TEXT_MAX = 16 * 1024;
 const MIPSEL_MAX = 100 * 1024;
+const IDLE_MAX = 1024;
 const FUZZ_SECONDS = 60;
-const TLS_MS = 60_000;
+/** Items that show what another processor or system could change: bytes, orders, sockets. The rest is paces and rules. */
+const SHORT = new Set([
+  ...[
+    'handshake',
+    'masks',
+    'joined',
+    'leaves',
+    'fragmented-handshake',
+    'fragmented-control',
+    'fragmented-transfer',
+    'ping-in-data',
+  ],
+  ...[
+    'target-first',
+    'early-bytes',
+    'half-close-visitor',
+    'half-close-target',
+    'target-resets',
+    'visitor-resets',
+    'transfers-64',
+  ],
+  ...['max-frame', 'local-refused', 'busy', 'path', 'hostile-transfer', 'hostile-control', 'close-answered', 'warm-recycled'],
+  ...['inline-serves', 'inline-credit', 'inline-endings', 'proxy'],
+]);
 
-const FIXTURES = join(NATIVE, '../../libs/relay/test/fixtures');
-/** Builds are kept from one run to the next. */
-const dir = join(tmpdir(), 'culvert-native-targets');
+const { values, positionals: only } = parseArgs({ options: { all: { type: 'boolean' } }, allowPositionals: true });
+const dir = join(tmpdir(), 'culvert-native-targets'); // builds are kept from one run to the next
+const startedAt = performance.now();
 let passed = 0;
 let failed = 0;
 
@@ -40,71 +59,69 @@ function judge(good: boolean, what: string): void {
   if (!good) console.log(`FAILED ${what}`);
 }
 
-function replay(target: Target, built: string, environment: readonly string[]): void {
-  const suffix = target.system === 'Windows' ? '.exe' : '';
-  const command = (name: string): string[] => [...environment, ...(target.by ?? []), join(built, `${name}${suffix}`)];
-  const runIt = ([program = '', ...args]: string[], input = ''): string => run(program, args, { input, timeoutMs: 120_000 });
-  const cases = replays();
-  const answers = runIt(command('replay'), `${cases.map(({ line }) => line).join('\n')}\n`).split(/\r?\n/);
-  judge(
-    cases.every(({ expected }, at) => answers[at] === expected),
-    `${target.name}: the golden vectors`,
-  );
-  judge(runIt(command('machines')).startsWith('ok: '), `${target.name}: the machines`);
-}
-
-/** A handshake over TLS that a server refuses as unavailable: the certificate was verified, and the answer read. */
-async function speaksTls(command: readonly string[]): Promise<boolean> {
-  const read = (name: string): string => readFileSync(join(FIXTURES, name), 'utf8');
-  const server = createServer({ key: read('key.pem'), cert: read('cert.pem') }, (_, response) => {
-    response.writeHead(503, { 'retry-after': '20' }).end();
-  });
-  server.on('upgrade', (_, socket) => socket.end('HTTP/1.1 503 No\r\nRetry-After: 20\r\nContent-Length: 0\r\n\r\n'));
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const url = `https://localhost:${(server.address() as AddressInfo).port}`;
-  const [program = '', ...args] = command;
-  const child = spawn(
-    program,
-    [...args, '--server', url, '--name', 'a', '--json', '--ca-file', join(FIXTURES, 'cert.pem'), '80'],
-    {
-      env: { ...process.env, CULVERT_TOKEN: 'token' },
-      stdio: ['ignore', 'pipe', 'ignore'],
-    },
-  );
-  const late = setTimeout(() => child.kill('SIGKILL'), TLS_MS);
-  let good = false;
-  for await (const line of createInterface({ input: child.stdout })) {
-    const event = JSON.parse(line) as { event: string; status?: number };
-    if (event.event === 'connecting') continue;
-    good = event.event === 'refused' && event.status === 503;
-    break;
+/** Runs the program of a target; gives what is to be said of it. */
+async function check(target: Target, built: Awaited<ReturnType<typeof buildTarget>>): Promise<string> {
+  if (target.by === undefined) return target.why ?? 'not run';
+  const start = startOf(target, join(dir, 'wine'));
+  const { vectors, machines } = await replay(target, built.dir, start);
+  judge(vectors, `${target.name}: the golden vectors`);
+  judge(machines, `${target.name}: the machines`);
+  const command = [...start, built.program];
+  judge(await speaksTls(command), `${target.name}: TLS`);
+  const whole = values.all === true || only.length > 0 || target.representative === true;
+  const results = await conforms(target.name, command, whole, new Set(target.without));
+  const count = (wanted: string): number => results.filter(({ grade: mark }) => mark === wanted).length;
+  const notes = [`${count('pass')} passed, ${count('fail')} failed of the ${whole ? 'whole' : 'short'} conformance suite`];
+  if (target.why !== undefined) notes.push(target.why);
+  if (target.system === 'Linux' && target.by.length === 0) {
+    const idle = await idleMemory(built.plain);
+    judge(idle <= IDLE_MAX, `${target.name}: ${idle} KiB resident when idle; expected at most ${IDLE_MAX}`);
+    notes.push(`${idle} KiB resident when idle`);
   }
-  clearTimeout(late);
-  child.kill('SIGKILL');
-  server.closeAllConnections();
-  server.close();
-  return good;
+  if (target.name === 'mips') notes.push(`${floatsOf(target.compiler, dir)} float, as its compiler can`);
+  return notes.join('; ');
 }
 
-async function check(target: Target, mbedtls: string): Promise<{ sizes: Sizes; verdict: string }> {
-  const { program, dir: built, sizes } = buildTarget(target, dir, mbedtls);
-  passed += 1; // it builds without a warning
-  if (target.by === undefined) return { sizes, verdict: target.why ?? 'not run' };
-  const environment = target.system === 'Windows' ? ['env', `WINEPREFIX=${join(dir, 'wine')}`, 'WINEDEBUG=-all'] : [];
-  replay(target, built, environment);
-  const start = [...environment, ...target.by, program];
-  judge(await speaksTls(start), `${target.name}: TLS`);
+/** Runs the conformance suite, or its short part, and counts what it says. */
+async function conforms(
+  name: string,
+  command: readonly string[],
+  whole: boolean,
+  without = new Set<string>(),
+): Promise<Result[]> {
   const words = ['--server', '{server}', '--name', '{name}', '--token-file', '{token_file}', '--warm', '{warm}'];
-  const without = new Set([...WITHOUT, ...(target.without ?? [])]);
-  const results = await grade([...start, ...words, '--max-transfers', '{transfers}', '--json', '{mappings}'], ITEMS, without);
+  const more = ['--inline', '{inline}', '--max-transfers', '{transfers}', '--json', '{mappings}'];
+  const items = ITEMS.filter((item) => whole || SHORT.has(item.name));
+  const results = await grade([...command, ...words, ...more], items, without);
   for (const { item, grade: mark, why } of results)
-    if (mark !== 'not claimed') judge(mark === 'pass', `${target.name}: ${item.name}: ${why}`);
+    if (mark !== 'not claimed') judge(mark === 'pass', `${name}: ${item.name}: ${why}`);
+  return results;
+}
+
+/** The whole suite on the agent with sanitizers. */
+async function sanitized(): Promise<void> {
+  const results = await conforms('sanitized', [await buildSanitized(dir)], true);
   const good = results.filter(({ grade: mark }) => mark === 'pass').length;
-  const bad = results.filter(({ grade: mark }) => mark === 'fail').length;
-  return {
-    sizes,
-    verdict: `${good} passed, ${bad} failed of the conformance suite${target.why === undefined ? '' : `; ${target.why}`}`,
-  };
+  console.log(`with address and undefined behaviour sanitizers: ${good} of ${results.length} of the whole conformance suite`);
+}
+
+/** One target after the other is built; while the next is, those that are built run. */
+async function all(targets: readonly Target[], mbedtls: string): Promise<void> {
+  const running: Promise<void>[] = [];
+  for (const target of targets) {
+    try {
+      const built = await buildTarget(target, dir, mbedtls);
+      judge(true, `${target.name}: it builds without a warning`);
+      const { core, tls, plain, dynamic } = built.sizes;
+      if (target.name === 'mipsel') judge(dynamic <= MIPSEL_MAX, `mipsel: ${dynamic} bytes; expected at most ${MIPSEL_MAX}`);
+      const columns = [core.text, tls, plain, dynamic].map((size) => String(size).padStart(9)).join(' ');
+      const told = check(target, built).then((verdict) => console.log(`${target.name.padEnd(12)} ${columns}  ${verdict}`));
+      running.push(told.catch((error: Error) => judge(false, `${target.name}: ${error.message}`)));
+    } catch (error) {
+      judge(false, `${target.name}: ${(error as Error).message}`);
+    }
+  }
+  await Promise.all(running);
 }
 
 await installSystemPackages(['native', 'cross']);
@@ -115,29 +132,19 @@ console.log(`Cortex-M3, -Os: the library has ${m3.core.text} text, ${m3.core.dat
 console.log(`a control connection takes ${m3.control} bytes, a transfer ${m3.transfer}, beside buffers`);
 judge(m3.core.text <= CORE_TEXT_MAX && m3.core.data + m3.core.bss === 0, 'the library is larger than it may be');
 
-const built = buildFuzzer(dir);
-try {
-  fuzz(built, 1_000_000_000, FUZZ_SECONDS);
-  judge(true, 'fuzzing');
-} catch (error) {
-  judge(false, `fuzzing: ${(error as Error).message}`);
-}
-
-const only = process.argv.slice(2);
+const targets = TARGETS.filter(({ name }) => only.length === 0 || only.includes(name));
+const kinds = targets.filter(({ representative }) => representative).map(({ name }) => name);
+if (values.all !== true && only.length === 0)
+  console.log(`the whole conformance suite runs on ${kinds.join(', ')}; on all with --all`);
 console.log(`${'target'.padEnd(12)} core text  static+TLS  static  dynamic  bytes, stripped`);
-for (const target of TARGETS.filter(({ name }) => only.length === 0 || only.includes(name))) {
-  try {
-    const { sizes, verdict } = await check(target, mbedtls);
-    const columns = [
-      String(sizes.core.text).padStart(9),
-      ...[sizes.tls, sizes.plain, sizes.dynamic].map((size) => String(size).padStart(9)),
-    ];
-    console.log(`${target.name.padEnd(12)} ${columns.join(' ')}  ${verdict}`);
-    if (target.name === 'mipsel')
-      judge(sizes.dynamic <= MIPSEL_MAX, `mipsel: ${sizes.dynamic} bytes; expected at most ${MIPSEL_MAX}`);
-  } catch (error) {
-    judge(false, `${target.name}: ${(error as Error).message}`);
-  }
-}
+const fuzzing = fuzz(buildFuzzer(dir), 1_000_000_000, FUZZ_SECONDS).then(
+  () => judge(true, 'fuzzing'),
+  (error: Error) => judge(false, `fuzzing: ${error.message}`),
+);
+const checked =
+  only.length > 0 ? Promise.resolve() : sanitized().catch((error: Error) => judge(false, `sanitized: ${error.message}`));
+await Promise.all([all(targets, mbedtls), checked, fuzzing]);
+const minutes = ((performance.now() - startedAt) / 60_000).toFixed(1);
+console.log(`fuzzed for ${FUZZ_SECONDS} s; all of it took ${minutes} min on ${availableParallelism()} processors`);
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);

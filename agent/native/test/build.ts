@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -46,6 +46,22 @@ export function run(
     const { stdout, stderr, message } = error as { stdout?: string; stderr?: string; message: string };
     throw new Error(`${command} failed: ${message.slice(0, 200)}\n${stdout ?? ''}\n${stderr ?? ''}`, { cause: error });
   }
+}
+
+/** `run`, beside whatever else this process does. */
+export function runBeside(
+  command: string,
+  args: readonly string[],
+  options: { input?: string; timeoutMs?: number } = {},
+): Promise<string> {
+  const { input = '', timeoutMs = 180_000 } = options;
+  return new Promise((resolve, reject) => {
+    const child = execFile(command, args, { timeout: timeoutMs, maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
+      if (error === null) resolve(stdout);
+      else reject(new Error(`${command} failed: ${error.message.slice(0, 200)}\n${stdout}\n${stderr}`, { cause: error }));
+    });
+    child.stdin?.on('error', () => {}).end(input); // a program that reads nothing may have ended before
+  });
 }
 
 const BUILD_MS = 240_000;

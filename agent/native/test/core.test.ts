@@ -118,8 +118,13 @@ describe('the native core', () => {
     expect(data).toEqual([]); // no globals that change
   });
 
-  it('survives what a fuzzer makes of the vectors', () => {
-    fuzz(buildFuzzer(dir), 20_000, 5);
+  it('is C++ for clang as well', () => {
+    const flags = ['-x', 'c++', '-std=c++11', '-fsyntax-only', ...STRICT];
+    run('clang', [...flags, `-I${join(CORE, 'include')}`, ...coreSources()]);
+  });
+
+  it('survives what a fuzzer makes of the vectors', async () => {
+    await fuzz(buildFuzzer(dir), 20_000, 5);
   });
 
   it('has files that a person can read', () => {

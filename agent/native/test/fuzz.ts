@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { C99, CORE, compile, coreSources, run, STRICT } from './build.ts';
+import { C99, CORE, compile, coreSources, runBeside, STRICT } from './build.ts';
 import { replays } from './replay.ts';
 
 /** The readers of `core/test/fuzz.c` that an input of a vector is of use to. */
@@ -31,7 +31,7 @@ export function buildFuzzer(dir: string): { program: string; corpus: string } {
 }
 
 /** Runs it; throws with what it found. The corpus grows. */
-export function fuzz(built: { program: string; corpus: string }, runs: number, maxSeconds: number): void {
+export async function fuzz(built: { program: string; corpus: string }, runs: number, maxSeconds: number): Promise<void> {
   const options = [
     `-runs=${runs}`,
     `-max_total_time=${maxSeconds}`,
@@ -40,5 +40,7 @@ export function fuzz(built: { program: string; corpus: string }, runs: number, m
     '-verbosity=0',
     '-print_final_stats=0',
   ];
-  run(built.program, [...options, `-artifact_prefix=${built.corpus}-`, built.corpus], { timeoutMs: (maxSeconds + 60) * 1000 });
+  await runBeside(built.program, [...options, `-artifact_prefix=${built.corpus}-`, built.corpus], {
+    timeoutMs: (maxSeconds + 60) * 1000,
+  });
 }

@@ -307,6 +307,9 @@ const char *os_home(void) {
   return getenv("USERPROFILE");
 }
 
+void os_settle(void) {
+}
+
 const char *os_ca_path(int index) {
   (void)index;
   return NULL;

@@ -1,13 +1,21 @@
+import { builtAgent } from '../../../agent/native/test/build.ts';
+import { installSystemPackages } from '../../../deploy/local/bin/system.mjs';
 import { type RunningAgent, type Stack, startStack } from '../../harness/system.ts';
 import { childPids, published } from '../processes.ts';
 import type { Driver } from './driver.ts';
 import { startHop } from './hops/pair.ts';
 
+async function nativeAgent(): Promise<string> {
+  await installSystemPackages(['native']);
+  return builtAgent();
+}
+
 /** The real stack of `npm start` and one real agent a listener; visitors come by public port, or by name at the edge. */
-const culvertWith = (name: string, { listeners = 1, direct = false, tls = false, far = false } = {}): Driver => ({
+const culvertWith = (name: string, { listeners = 1, direct = false, tls = false, far = false, native = false } = {}): Driver => ({
   name,
   unavailable: async () => undefined,
   start: async (originPort) => {
+    const program = native ? { program: [await nativeAgent()] } : {};
     const stack = await startStack({
       tls,
       env: { CULVERT_REPLICAS: `tcp-listener=${listeners}`, ...(direct ? await published() : {}) },
@@ -17,13 +25,14 @@ const culvertWith = (name: string, { listeners = 1, direct = false, tls = false,
       for (let index = 1; index <= listeners; index += 1) {
         const device = `bench-${index}`;
         const mappings = [`tcp:9=127.0.0.1:${originPort}`, `http:80=127.0.0.1:${originPort}`];
-        agents.push(await stack.runAgent({ name: device, token: await stack.addDevice(device), mappings }));
+        agents.push(await stack.runAgent({ name: device, token: await stack.addDevice(device), mappings, ...program }));
       }
       const classic = await stack.runAgent({
         name: 'classic',
         token: await stack.addDevice('classic'),
         mappings: [`tcp:9=127.0.0.1:${originPort}`],
         args: ['--warm', '0'],
+        ...program,
       });
       const away = far ? await farAway(stack, originPort) : { agents: [], ways: {}, stop: () => {} };
       const { host } = new URL(agents[0]?.endpoint(80).url ?? '');
@@ -88,5 +97,7 @@ export const culvert = culvertWith('Culvert', { far: true });
 export const culvertDirect = culvertWith('Culvert, direct transfers', { direct: true });
 /** The edge ends the TLS of the agent's connections. */
 export const culvertTls = culvertWith('Culvert, TLS', { tls: true });
+/** The same stack with the agent in C. */
+export const culvertNative = culvertWith('Culvert, agent in C', { native: true });
 /** What `CULVERT_REPLICAS` brings: two listeners, and a device on each. */
 export const culvertReplicas = culvertWith('Culvert, two listeners', { listeners: 2 });
