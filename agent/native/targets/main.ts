@@ -82,7 +82,7 @@ async function check(target: Target, built: Awaited<ReturnType<typeof buildTarge
   return notes.join('; ');
 }
 
-/** Runs the conformance suite, or its short part, and counts what it says. */
+/** Runs the conformance suite, or its short part, and counts what it says in the end. */
 async function conforms(
   name: string,
   command: readonly string[],
@@ -93,9 +93,21 @@ async function conforms(
   const more = ['--inline', '{inline}', '--max-transfers', '{transfers}', '--json', '{mappings}'];
   const items = ITEMS.filter((item) => whole || SHORT.has(item.name));
   const results = await grade([...command, ...words, ...more], items, without);
-  for (const { item, grade: mark, why } of results)
+  // Emulators on a busy machine are slow enough to miss what an item waits for: it is shown, and tried once more.
+  const missed = results.filter(({ grade: mark }) => mark === 'fail');
+  for (const { item, why } of missed) console.log(`${name}: ${item.name} is tried once more: ${why}`);
+  const again =
+    missed.length === 0
+      ? []
+      : await grade(
+          [...command, ...words, ...more],
+          missed.map(({ item }) => item),
+          without,
+        );
+  const last = results.map((result) => again.find(({ item }) => item === result.item) ?? result);
+  for (const { item, grade: mark, why } of last)
     if (mark !== 'not claimed') judge(mark === 'pass', `${name}: ${item.name}: ${why}`);
-  return results;
+  return last;
 }
 
 /** The whole suite on the agent with sanitizers. */

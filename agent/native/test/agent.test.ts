@@ -86,7 +86,7 @@ describe('culvert-agent', () => {
     const digest = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
     await Promise.all(
       Array.from({ length: 64 }, async () => {
-        const bytes = randomBytes(200_000);
+        const bytes = randomBytes(50_000);
         const peer = await server.transfer(control, 7);
         for (let at = 0; at < bytes.length; at += 9_999) peer.send(bytes.subarray(at, at + 9_999));
         peer.end();
