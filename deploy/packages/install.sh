@@ -40,6 +40,9 @@ esac
 # CULVERT_MACHINE names the machine where uname does not tell, as in an image that is built for another one.
 machine=${CULVERT_MACHINE:-$(uname -m)}
 [ "$(uname -s)" = Linux ] || fail "there is no build for $(uname -s); expected Linux"
+little_endian() {
+  [ "$(dd if=/proc/self/exe bs=1 skip=5 count=1 2>/dev/null | od -An -tu1 | tr -d ' ')" = 1 ]
+}
 case $machine in
   x86_64 | amd64) target=x86_64 ;;
   i386 | i486 | i586 | i686) target=i686 ;;
@@ -47,9 +50,10 @@ case $machine in
   armv7* | armv8l) target=armhf ;;
   arm*) target=armel ;;
   # The kernel calls both orders of bytes mips; the sixth byte of any program says which: 1 is little.
-  mips) if [ "$(dd if=/proc/self/exe bs=1 skip=5 count=1 2>/dev/null | od -An -tu1 | tr -d ' ')" = 1 ]; then target=mipsel; else target=mips; fi ;;
+  mips) if little_endian; then target=mipsel; else target=mips; fi ;;
   mipsel) target=mipsel ;;
-  mips64 | mips64el) target=mips64el ;;
+  mips64) if little_endian; then target=mips64el; else target=mips; fi ;;
+  mips64el) target=mips64el ;;
   riscv64) target=riscv64 ;;
   *) fail "there is no build for $machine" ;;
 esac

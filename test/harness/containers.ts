@@ -10,8 +10,8 @@ import { eventually } from './service.ts';
 
 const run = promisify(execFile);
 const COMPOSE_DIR = join(import.meta.dirname, '../../deploy/compose');
-const UP_MS = 300_000;
-const CALL_MS = 90_000;
+const UP_MS = 500_000;
+const CALL_MS = 180_000;
 const PARTS: readonly Part[] = [
   'redis',
   'nats',

@@ -3,19 +3,27 @@ import { curl, tcpVisitor, until } from '../e2e/support.ts';
 import type { Part, System } from './client.ts';
 import { echo, startTcpTarget, startWebTarget, type Target } from './targets.ts';
 
-const STACK_MS = 400_000;
+const STACK_MS = 600_000;
+const WAIT_MS = 180_000;
 /** Parts that stop do not wait long for connections that stay. */
 export const LIMITS = { CULVERT_LIMIT_WIND_DOWN_MS: '2s' };
 
 /** What every maker of a system must do: a test that keeps to `System` runs on any of them. */
 export function describeSystem(name: string, start: () => Promise<System>): void {
-  describe(`a system of ${name}`, { timeout: 200_000 }, () => {
+  describe(`a system of ${name}`, { timeout: 900_000 }, () => {
     let system: System;
     let web: Target;
     let tcp: Target;
     let token: string;
     const device = () =>
       system.runAgent({ name: 'alice', token, mappings: [`80=127.0.0.1:${web.port}`, `tcp:22=127.0.0.1:${tcp.port}`] });
+
+    /** While the edge itself is being started again nothing answers. */
+    const answers = (host: string, status: number): Promise<true | undefined> =>
+      system.fetchHost(host).then(
+        (answer) => (answer.status === status ? true : undefined),
+        () => undefined,
+      );
 
     beforeAll(async () => {
       system = await start();
@@ -63,9 +71,9 @@ export function describeSystem(name: string, start: () => Promise<System>): void
       for (const [part, signal] of parts) {
         await system.restartPart(part, signal);
         const what = `after ${signal} of ${part}`;
-        await until(`the page ${what}`, async () => (await system.fetchHost(host)).status === 200 || undefined, 60_000);
+        await until(`the page ${what}`, () => answers(host, 200), WAIT_MS);
         const pings = async () => (await tcpVisitor(port, 'ping')).data.toString() === 'ping' || undefined;
-        await until(`the tcp port ${what}`, pings, 60_000);
+        await until(`the tcp port ${what}`, pings, WAIT_MS);
       }
       expect(new URL(agent.endpoint(80).url as string).hostname).toBe(host);
       expect(agent.endpoint(22).public_port).toBe(port);
@@ -76,10 +84,10 @@ export function describeSystem(name: string, start: () => Promise<System>): void
       const agent = await device();
       const host = new URL(agent.endpoint(80).url as string).hostname;
       await agent.kill();
-      await until('the offline page', async () => (await system.fetchHost(host)).status === 503 || undefined, 60_000);
+      await until('the offline page', () => answers(host, 503), WAIT_MS);
       const again = await device();
       expect(new URL(again.endpoint(80).url as string).hostname).toBe(host);
-      await until('the page', async () => (await system.fetchHost(host)).status === 200 || undefined, 60_000);
+      await until('the page', () => answers(host, 200), WAIT_MS);
       await again.stop();
     });
   });

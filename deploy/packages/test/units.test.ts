@@ -52,3 +52,8 @@ describe('the systemd units', () => {
     }
   });
 });
+
+it('the init script for OpenWrt is one that a shell understands', () => {
+  const script = join(import.meta.dirname, '../../openwrt/culvert-agent.init');
+  expect(spawnSync('sh', ['-n', script], { encoding: 'utf8' })).toMatchObject({ status: 0, stderr: '' });
+});
