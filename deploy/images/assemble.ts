@@ -3,7 +3,7 @@
  * answer for what a part depends on, tests and tools left out, and a list of it all (`sbom.cdx.json`, CycloneDX).
  */
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { isNeeded, isOwn, serverFiles } from '../packages/src/server-files.ts';
 
@@ -15,6 +15,14 @@ interface Part {
   workspaces: readonly string[];
   /** Files beside them. */
   files: readonly string[];
+}
+
+/** CycloneDX, as far as it is looked at here. */
+interface Sbom {
+  metadata: { component: object };
+  /** npm refers to a package by `name@version`. */
+  components: { 'bom-ref': string }[];
+  dependencies: { ref: string; dependsOn: string[] }[];
 }
 
 const service = (name: string): Part => ({
@@ -40,6 +48,7 @@ const PARTS: Readonly<Record<string, Part>> = {
 };
 
 const out = resolve(process.argv[2] ?? 'dist/images');
+const everything = allComponents();
 for (const [name, { workspaces, files }] of Object.entries(PARTS)) {
   const home = join(out, name);
   const copy = (path: string, keep: (path: string) => boolean = () => true): void => {
@@ -51,20 +60,40 @@ for (const [name, { workspaces, files }] of Object.entries(PARTS)) {
   for (const folder of needed.workspaces) copy(folder, isNeeded(join(ROOT, folder)));
   for (const link of needed.links) copy(link);
   for (const file of ['package.json', ...files]) copy(file);
-  writeFileSync(join(home, 'sbom.cdx.json'), sbom(workspaces));
+  writeFileSync(join(home, 'sbom.cdx.json'), sbom(name, needed));
 }
 
 execFileSync(process.execPath, ['agent/cli/build.ts', join(out, 'agent')], { cwd: ROOT, stdio: 'inherit', timeout: STEP_MS });
-writeFileSync(join(out, 'agent/sbom.cdx.json'), sbom(['agent/cli']));
+writeFileSync(join(out, 'agent/sbom.cdx.json'), sbom('agent', serverFiles(ROOT, ['agent/cli'])));
 
-function sbom(workspaces: readonly string[]): string {
-  const args = ['sbom', '--sbom-format', 'cyclonedx', '--sbom-type', 'application', '--omit', 'dev', '--package-lock-only'];
-  const selected = workspaces.flatMap((folder) => ['--workspace', folder]);
-  return execFileSync('npm', [...args, ...selected], {
+function refOf(folder: string): string {
+  const { name, version } = JSON.parse(readFileSync(join(ROOT, folder, 'package.json'), 'utf8')) as Record<string, string>;
+  return `${name}@${version}`;
+}
+
+function allComponents(): Sbom {
+  const args = ['sbom', '--sbom-format', 'cyclonedx', '--sbom-type', 'application', '--package-lock-only'];
+  const text = execFileSync('npm', args, {
     cwd: ROOT,
     encoding: 'utf8',
     maxBuffer: 64 * 1024 ** 2,
     stdio: ['ignore', 'pipe', 'inherit'],
     timeout: STEP_MS,
   });
+  return JSON.parse(text) as Sbom;
+}
+
+/** npm's list of everything, less what is not in the part. @throws Error when a package of the part is not in npm's list. */
+function sbom(name: string, { packages, workspaces }: ReturnType<typeof serverFiles>): string {
+  const refs = new Set([...packages, ...workspaces].map(refOf));
+  const components = everything.components.filter((component) => refs.has(component['bom-ref']));
+  const listed = new Set(components.map((component) => component['bom-ref']));
+  const missing = [...refs].filter((ref) => !listed.has(ref));
+  if (missing.length > 0) throw new Error(`npm's list lacks ${missing.join(', ')}, which ${name} needs`);
+  const dependencies = everything.dependencies
+    .filter(({ ref }) => refs.has(ref))
+    .map(({ ref, dependsOn }) => ({ ref, dependsOn: dependsOn.filter((one) => refs.has(one)) }));
+  const { component, ...metadata } = everything.metadata;
+  const own = { ...component, name: `culvert-${name}` };
+  return `${JSON.stringify({ ...everything, metadata: { ...metadata, component: own }, components, dependencies }, null, 2)}\n`;
 }
