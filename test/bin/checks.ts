@@ -18,6 +18,8 @@ interface Check {
 const CHECKS: readonly Check[] = [
   { name: 'types', command: bin('tsc'), args: ['--noEmit', '-p', 'tsconfig.json'] },
   { name: 'lint and format', command: bin('biome'), args: ['ci', '--colors=off', '--reporter=summary', '.'] },
+  // The chart brings its own copy of what services may do in Redis and NATS.
+  { name: 'rights in the chart', command: process.execPath, args: ['deploy/kubernetes/rights.ts', '--check'] },
   { name: 'layers', command: bin('depcruise'), args: ['--config', '.dependency-cruiser.cjs', ...SOURCE_FOLDERS] },
 ];
 
@@ -26,7 +28,7 @@ export interface CheckResults {
   failed: number;
 }
 
-/** Runs the checks that need no test: types, lint and format, layers, dependencies. Prints the output of those that fail. */
+/** Runs the checks that need no test: types, lint and format, rights, layers, dependencies. Prints the output of those that fail. */
 export function runChecks(): CheckResults {
   const results = { passed: 0, failed: 0 };
   for (const { name, command, args } of CHECKS) {
