@@ -135,7 +135,12 @@ export const LIMITS = {
     1024 * KIB,
     'largest read of one direction of a transfer; at most one is unflushed',
   ),
-  TURN_BYTES: bytes(128 * KIB, 64 * KIB, 64 * 1024 * KIB, 'bytes one transfer may move in an event-loop turn while others wait'),
+  TURN_BYTES: bytes(
+    128 * KIB,
+    64 * KIB,
+    64 * 1024 * KIB,
+    'bytes one transfer may move in an event-loop turn while others wait; four times as many while none does',
+  ),
   // Operators' connections to devices
   ACCESS_TICKET_MS: ms(10 * SECOND, 100, MINUTE, 'from the grant of an operator to the connection that uses it up'),
   ACCESS_TICKETS: count(1024, 1, 100_000, 'unused tickets in one listener; bounds what operators can pile up'),
@@ -149,7 +154,7 @@ export const LIMITS = {
     20,
     0,
     SECOND,
-    'a visitor waits for a warm transfer to come back instead of dialling, when one came back as lately',
+    'a visitor waits for a warm transfer to come back instead of dialling, when one came back as lately; five times as long at most, while they do',
   ),
   WARM_ACCEPT_MS: ms(2 * SECOND, 50, 10 * SECOND, 'from `assign` to `accepted`; afterwards the visitor is dialled classically'),
   // Inline transfers

@@ -3,6 +3,8 @@ import type { WarmHost } from '@culvert/relay';
 
 /** Visitors in line for each transfer that serves one. */
 const LINE_PER_SERVING = 4;
+/** How many times WARM_WAIT_MS a visitor stays in line at most, while transfers come back. */
+const MOST_WAITS = 5;
 
 /** Shared by all pools of a listener. */
 export interface WarmBudget {
@@ -56,21 +58,29 @@ export class WarmPool {
   }
 
   /**
-   * Resolves when one waits, or after `ms`. Does not wait at all unless one came back within the last `ms`, and for each one
-   * that serves no more than LINE_PER_SERVING visitors do: a dial costs several times what a warm transfer does, so short
-   * visitors who come all at once are better off in line.
+   * Resolves when one waits, or when none has come back for `ms`, at the latest after MOST_WAITS times that. Does not wait at
+   * all unless one came back within the last `ms`, and for each one that serves no more than LINE_PER_SERVING visitors do: a
+   * dial costs several times what a warm transfer does, so short visitors who come all at once are better off in line. The
+   * busier the machine, the more: visitors who gave up and dialled would make it busier still.
    */
   async soon(ms: number): Promise<void> {
     const serving = this.#members.size - this.#waiting.size;
     if (this.#waiting.size > 0 || performance.now() - this.#returnedAt > ms) return;
     if (this.#line.size >= serving * LINE_PER_SERVING) return;
+    const latest = performance.now() + ms * MOST_WAITS;
     await new Promise<void>((resolve) => {
       const leave = (): void => {
         clearTimeout(timer);
         this.#line.delete(leave);
         resolve();
       };
-      const timer = setTimeout(leave, ms);
+      const look = (): void => {
+        const now = performance.now();
+        const until = Math.min(latest, this.#returnedAt + ms);
+        if (now >= until) leave();
+        else timer = setTimeout(look, until - now);
+      };
+      let timer = setTimeout(look, ms);
       this.#line.add(leave);
     });
   }
