@@ -4,23 +4,28 @@ import { adopt, drain } from './adopt.ts';
 import type { Pace } from './pace.ts';
 import { giveSlab, SLAB_SIZES, type SlabClass, takeSlab } from './slab.ts';
 
-/** For this long after two transfers took turns, the event loop counts as shared. */
+/**
+ * For this long after a read that brought little, somebody counts as waiting for answers. In turns as well: where this process
+ * seldom gets a core, little happens in a time.
+ */
 const SHARED_MS = 50;
+const SHARED_TURNS = 256;
+/** Shares of a turn that a bulk transfer takes at once while nobody waits for answers: to yield costs system calls. */
+const LONE_SHARES = 4;
 
-/** Whose bytes came last, and when that changed: what tells a lone bulk transfer from one that others wait for. */
-let lastOwner: object | undefined;
-let changedAt = Number.NEGATIVE_INFINITY;
-
-/** The same for reads that bring little: they belong to somebody who waits for an answer. */
+/** Whose read brought little last, and when: it belongs to somebody who waits for an answer. */
 let smallOwner: object | undefined;
 let smallAt = Number.NEGATIVE_INFINITY;
+let smallTurn = Number.NEGATIVE_INFINITY;
+/** Shares that were used up so far. */
+let turns = 0;
 
 export interface ReaderOptions {
   /** Whose reads these are: both readers of a transfer have the same. */
   owner: object;
   /** Largest read, in bytes. */
   maxRead: number;
-  /** Bytes per event-loop turn while other transfers are active too. */
+  /** Bytes per event-loop turn beside transfers with small requests; LONE_SHARES times as many otherwise. */
   turnBytes: number;
   /**
    * Takes `bytes[from..to)`, with HEADROOM free bytes before `from` unless `from` is 0. Returns the index of the first byte
@@ -34,7 +39,7 @@ export interface ReaderOptions {
  *
  *   reading --sink has unflushed bytes--> waiting --flushed()--> reading
  *        \--use() left a rest, stop()---> waiting --start()----> reading
- *        \--its share of the turn is used, and others wait--> next turn
+ *        \--its share of the turn is used up--> next turn
  *        \--the pace holds it----------> waiting --update()---> reading
  *
  * So at most one read per direction is unflushed, whatever the peer does. The slab stays the same while it waits.
@@ -191,25 +196,27 @@ export class Reader {
     return this.#reading;
   };
 
+  /** Does somebody else wait for answers? */
+  #beside(): boolean {
+    if (this.#options.owner === smallOwner) return false;
+    return turns - smallTurn <= SHARED_TURNS || performance.now() - smallAt <= SHARED_MS;
+  }
+
   /** Beside somebody's small requests, one read is at most the share of a turn; among bulk transfers, it may be large. */
   #most(): number {
-    const { owner, maxRead, turnBytes } = this.#options;
-    const beside = owner !== smallOwner && performance.now() - smallAt <= SHARED_MS;
-    const most = beside ? Math.min(maxRead, turnBytes) : maxRead;
+    const { maxRead, turnBytes } = this.#options;
+    const most = this.#beside() ? Math.min(maxRead, turnBytes) : maxRead;
     return this.pace === undefined ? most : Math.min(most, this.pace.share);
   }
 
   /** Grows after a full read, shrinks after four small ones, and yields when its share of the turn is used up. */
   #measure(count: number): void {
     const { owner, turnBytes } = this.#options;
-    if (owner !== lastOwner) {
-      lastOwner = owner;
-      changedAt = performance.now();
-    }
     if (count < this.#room) {
       if (count < SLAB_SIZES[0]) {
         smallOwner = owner;
         smallAt = performance.now();
+        smallTurn = turns;
       }
       this.#turn = 0; // a short read ends libuv's loop: others are served before the next one
       if (this.#size > 0 && count < SLAB_SIZES[this.#size] >> 3 && ++this.#smallReads > 3) {
@@ -221,9 +228,9 @@ export class Reader {
     this.#smallReads = 0;
     if (this.#size < 2 && SLAB_SIZES[this.#size] < this.#most()) this.#wanted = (this.#size + 1) as SlabClass;
     this.#turn += count;
-    if (this.#turn < turnBytes) return;
+    if (this.#turn < turnBytes || (this.#turn < turnBytes * LONE_SHARES && !this.#beside())) return;
     this.#turn = 0;
-    if (performance.now() - changedAt > SHARED_MS) return;
+    turns++;
     this.#yielding = true;
     setImmediate(this.#nextTurn);
   }

@@ -72,6 +72,8 @@ export class Splice {
   #finHeld = false;
   #up = 0;
   #down = 0;
+  /** Data of the read at hand that the TCP socket has not been given: `bytes[from..to)`. */
+  #gathered: { bytes: Buffer; from: number; to: number } | undefined;
   #lingerMark = -1;
   #lingerSince = 0;
 
@@ -128,14 +130,40 @@ export class Splice {
     this.#reader.start();
   }
 
-  /** Data came for the TCP side. Not to be called after `end`. */
+  /**
+   * Data came for the TCP side; `handOn` must follow before `bytes` are used again. Pieces of the same read, which frame headers
+   * stand between, become one write: to move the shorter one over the header costs less than a write of its own. Not to be
+   * called after `end`.
+   */
   write(bytes: Buffer, from: number, to: number): void {
     this.#down += to - from;
+    const before = this.#gathered;
+    if (before?.bytes !== bytes) {
+      this.handOn();
+      this.#gathered = { bytes, from, to };
+    } else if (to - from <= before.to - before.from) {
+      bytes.copyWithin(before.to, from, to);
+      before.to += to - from;
+    } else {
+      const start = from - (before.to - before.from);
+      bytes.copyWithin(start, before.from, before.to);
+      before.from = start;
+      before.to = to;
+    }
+  }
+
+  /** Gives the TCP socket what has been gathered. */
+  handOn(): void {
+    const gathered = this.#gathered;
+    if (gathered === undefined) return;
+    this.#gathered = undefined;
+    const { bytes, from, to } = gathered;
     if (!this.#tcp.destroyed) this.#tcp.write(bytes.subarray(from, to), this.#flushedDown);
   }
 
   /** END came for the TCP side. */
   end(): void {
+    this.handOn();
     this.downEnded = true;
     this.#tcp.end();
     this.#advance();

@@ -266,6 +266,8 @@ export class Transfer {
       if (!(error instanceof CulvertError)) throw error;
       this.#fail(error.code, error.message);
       return to;
+    } finally {
+      this.#splice?.handOn();
     }
   }
 
