@@ -1,8 +1,8 @@
 /**
  * `npm run bench:idle`: what devices cost that are connected and do nothing. Real control connections to the real stack.
  *   --devices 1000,10000,19000   how many, step by step      --ingresses 1   processes of ws-ingress that share them
- * Every device has one public port, so the listening ports of tcp-listener are measured too. No process may hold more
- * descriptors than `ulimit -n` says; devices connect to the ingress itself, past the edge.
+ * Every device has one public port, so the listening ports of tcp-listener are measured too, over as many listeners as it
+ * takes. No process may hold more descriptors than `ulimit -n` says; devices connect to the ingress itself, past the edge.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -13,6 +13,7 @@ import { Redis } from 'ioredis';
 import { startStack } from '../harness/system.ts';
 import { cpuSeconds, residentMib } from './figures.ts';
 import type { Batch, Progress } from './idle/devices.ts';
+import { ownPorts, PORTS_EACH, startMore } from './idle/listeners.ts';
 import type { Stalls } from './idle/stalls.ts';
 import { enterNamespace } from './namespace.ts';
 
@@ -27,27 +28,27 @@ const steps = values.devices.split(',').map(Number);
 const ingresses = Number(values.ingresses);
 const watchMs = Number(values.watch) * 1000;
 const most = Math.max(...steps);
-/** Ports of one tcp-listener: descriptors enough remain for the rest. */
-const PORTS_EACH = 15_000;
-const listeners = Math.ceil(most / PORTS_EACH);
 const DEVICES_EACH = 9_500;
-const FIRST_PORT = 1_100;
 const HEARTBEAT_S = 10;
 const WIDTH = 24;
+/** Above the public ports and the private ones of a stack. */
+const EDGE_PORT = 33_000;
 
 enterNamespace();
 const dir = mkdtempSync(join(tmpdir(), 'culvert-bench-idle-'));
 const hook = new URL('./idle/stalls.ts', import.meta.url);
 const stack = await startStack({
   env: {
-    CULVERT_REPLICAS: `ws-ingress=${ingresses},tcp-listener=${listeners}`,
-    CULVERT_TCP_PORTS: `${FIRST_PORT}-${FIRST_PORT + most + 200 * listeners}`,
+    CULVERT_REPLICAS: `ws-ingress=${ingresses}`,
+    CULVERT_PORT: String(EDGE_PORT),
+    CULVERT_TCP_PORTS: ownPorts(most),
     CULVERT_HEARTBEAT: `${HEARTBEAT_S}s`,
     CULVERT_LOG_LEVEL: 'warn',
     NODE_OPTIONS: `--import=${hook}?${encodeURIComponent(dir)}`,
   },
 });
 const redis = new Redis(stack.info.redis.address);
+const more = await startMore(stack, Math.ceil(most / PORTS_EACH) - 1);
 const pidsOf = (name: string): number[] => stack.info.services.filter((one) => one.name === name).map(({ pid }) => pid);
 
 async function addressOf(id: string): Promise<number> {
@@ -106,7 +107,7 @@ async function connect(devices: Batch['devices']): Promise<number> {
 }
 
 const ingressPids = pidsOf('ws-ingress');
-const listenerPids = pidsOf('tcp-listener');
+const listenerPids = [...pidsOf('tcp-listener'), ...more.map(({ pid }) => pid as number)];
 const kib = (now: number, before: number, count: number): string => (((now - before) * 1024) / count).toFixed(2);
 try {
   await new Promise((done) => setTimeout(done, 2_000));
@@ -147,6 +148,7 @@ try {
 } finally {
   for (const { child } of crowds) child.disconnect();
   redis.disconnect();
+  for (const listener of more) listener.kill('SIGKILL'); // to wind down would take as long as its devices take to go elsewhere
   await stack.stop();
   rmSync(dir, { recursive: true, force: true });
 }

@@ -1,6 +1,7 @@
 import { fork } from 'node:child_process';
 import type { Path } from './drivers/driver.ts';
 import { cpuSeconds, median, percentile, residentMib } from './figures.ts';
+import { hurry } from './hurry.ts';
 import { download, freshVisitor, freshVisitors, pingPong, requests, stalledVisitors, upload } from './visitor.ts';
 
 /** How much is done in one measurement; `quick` is for trying the benchmark itself. */
@@ -75,7 +76,8 @@ async function bulk(figures: Figures, path: Path, width: number, bytes: number, 
 /** Small requests on a kept connection, first alone, then beside one visitor who downloads without a pause. */
 async function small(figures: Figures, path: Path, sizes: Sizes): Promise<void> {
   const port = path.ports[0] as number;
-  const alone = await pingPong(port, sizes.pings);
+  hurry();
+  const alone = await pingPong(port, (done) => done < sizes.pings);
   figures['200 B round trip, alone: p50 us'] = median(alone);
   figures['200 B round trip, alone: p99 us'] = percentile(alone, 0.99);
   figures['200 B round trip, alone: p99.9 us'] = percentile(alone, 0.999);
@@ -83,24 +85,23 @@ async function small(figures: Figures, path: Path, sizes: Sizes): Promise<void> 
 
   const solo = await flood(port, sizes.besideMs);
   let over = false;
-  const pinging = (async () => {
-    const times: number[] = [];
-    while (!over) times.push(...(await pingPong(port, 50)).slice(1));
-    return times;
-  })();
-  const shared = await flood(port, sizes.besideMs);
+  let pinging: Promise<number[]> | undefined;
+  const shared = await flood(port, sizes.besideMs, () => {
+    pinging = pingPong(port, () => !over);
+  });
   over = true;
-  const beside = await pinging;
+  const beside = (await pinging) ?? [];
+  hurry(false);
   figures['200 B round trip, beside bulk: p50 us'] = median(beside);
   figures['200 B round trip, beside bulk: p99 us'] = percentile(beside, 0.99);
   figures['bulk beside round trips, of bulk alone'] = shared / solo;
 }
 
 /** MB/s of one endless download, over a window; in another process, so that it does not delay our own round trips. */
-async function flood(port: number, ms: number): Promise<number> {
+async function flood(port: number, ms: number, onFlow = (): void => {}): Promise<number> {
   const child = fork(new URL('./flood.ts', import.meta.url), [String(port), String(ms)], { execArgv: [] });
   return new Promise((resolve, reject) => {
-    child.once('message', (mbps) => resolve(mbps as number));
+    child.on('message', (message) => (message === 'flows' ? onFlow() : resolve(message as number)));
     child.once('exit', (code) => reject(new Error(`the flood of port ${port} exited with ${code}`)));
   });
 }

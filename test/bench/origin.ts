@@ -2,9 +2,13 @@
  * The local target of every benchmark, run as a process of its own. The first line of a connection says what to do:
  *   `D <bytes>\n` send so many bytes, then end     `U <bytes>\n` read so many, then answer `ok\n` and end
  *   `E\n` echo                                      `GET ...` HTTP with keep-alive, 200 bytes of body an answer
+ *   `P\n` echo, in a process of its own (pong.ts), which nothing but the path to it can delay
  */
+import { fork } from 'node:child_process';
 import net from 'node:net';
 import { adopt } from '@culvert/relay';
+
+const pong = fork(new URL('./pong.ts', import.meta.url), { execArgv: [] });
 
 const BLOCK = Buffer.alloc(1 << 18, 'culvert ');
 const ANSWER = Buffer.from(`HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 200\r\n\r\n${'a'.repeat(200)}`);
@@ -62,7 +66,8 @@ function serve(socket: net.Socket): void {
     socket.off('data', first);
     const rest = chunk.subarray(at + 1);
     const [verb, size] = head.trim().split(' ');
-    if (verb === 'D') download(socket, Number(size));
+    if (verb === 'P') pong.send(rest.toString('latin1'), socket);
+    else if (verb === 'D') download(socket, Number(size));
     else if (verb === 'U') upload(socket, Number(size), rest.length);
     else if (verb === 'GET') {
       socket.on('end', () => socket.end());
@@ -78,4 +83,7 @@ function serve(socket: net.Socket): void {
 
 const server = net.createServer({ allowHalfOpen: true }, serve);
 server.listen({ host: '127.0.0.1', port: Number(process.argv[2] ?? 0), backlog: 4096 }, () => process.send?.(server.address()));
-process.on('disconnect', () => process.exit(0));
+process.on('disconnect', () => {
+  pong.disconnect();
+  process.exit(0);
+});

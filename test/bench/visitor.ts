@@ -63,8 +63,8 @@ export function upload(port: number, bytes: number): Promise<number> {
 
 const REQUEST = Buffer.alloc(200, 'q');
 
-/** Echoes 200 bytes over one connection, one after the other; resolves with each round trip in microseconds. */
-export function pingPong(port: number, rounds: number): Promise<number[]> {
+/** Has 200 bytes echoed over one connection, one after the other; while `more` says so; resolves with each round trip in microseconds. */
+export function pingPong(port: number, more: (done: number) => boolean): Promise<number[]> {
   return new Promise((resolve, reject) => {
     const times: number[] = [];
     const socket = visit(port);
@@ -75,13 +75,13 @@ export function pingPong(port: number, rounds: number): Promise<number[]> {
       at = performance.now();
       socket.write(REQUEST);
     };
-    socket.write('E\n');
+    socket.write('P\n');
     socket.on('connect', ask).on('error', reject);
     socket.on('data', (data) => {
       got += data.length;
       if (got < REQUEST.length) return;
       times.push((performance.now() - at) * 1000);
-      if (times.length < rounds) ask();
+      if (more(times.length)) ask();
       else socket.destroy();
     });
     socket.on('close', () => resolve(times));
