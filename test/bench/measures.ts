@@ -27,13 +27,13 @@ const WAY_VISITORS = 20;
 const LEAST_BYTES = 8e6;
 
 export const FULL: Sizes = {
-  ...{ rounds: 5, bytes: 256e6, widths: [1, 8, 64], pings: 2_000 },
-  ...{ freshMs: 2_000, besideMs: 2_000, stalled: 100, groups: GROUPS },
+  ...{ rounds: 5, bytes: 192e6, widths: [1, 8, 64], pings: 1_500 },
+  ...{ freshMs: 1_000, besideMs: 1_000, stalled: 100, groups: GROUPS },
 };
 /** For compilers: figures of code that runs for the first seconds say little. */
 export const WARM_UP: Sizes = {
   ...{ rounds: 1, bytes: 64e6, widths: [1, 8], pings: 500 },
-  ...{ freshMs: 2_000, besideMs: 150, stalled: 10, groups: GROUPS },
+  ...{ freshMs: 1_500, besideMs: 150, stalled: 10, groups: GROUPS },
 };
 export const QUICK: Sizes = {
   ...{ rounds: 1, bytes: 32e6, widths: [1, 8], pings: 100 },

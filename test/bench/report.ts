@@ -106,18 +106,20 @@ figure{margin:0}svg text{font-size:12px;fill:currentColor}rect{fill:#3b7dd8}g:fi
     .join('\n')}</main></html>`;
 }
 
-const PAGE = new URL('../../docs/PERFORMANCE.md', import.meta.url);
+const PAGES = ['docs/PERFORMANCE.md', 'README.md'].map((page) => new URL(`../../${page}`, import.meta.url));
 
-/** Writes bench/results.json and bench/report.html; a run of everything also goes into docs/PERFORMANCE.md. */
+/** Writes bench/results.json and bench/report.html; the table of a run of everything also goes into the docs. */
 export async function save(run: Run, dir: URL, everything: boolean): Promise<void> {
   await mkdir(dir, { recursive: true });
   await writeFile(new URL('results.json', dir), `${JSON.stringify(run, null, 1)}\n`);
   await writeFile(new URL('report.html', dir), html(run));
   if (!everything) return;
-  const page = await readFile(PAGE, 'utf8');
   const between = /(<!-- last run -->\n)[\s\S]*?(<!-- end of last run -->)/;
-  await writeFile(
-    PAGE,
-    page.replace(between, (_, start: string, end: string) => `${start}${short(run)}\n${end}`),
-  );
+  for (const url of PAGES) {
+    const page = await readFile(url, 'utf8');
+    await writeFile(
+      url,
+      page.replace(between, (_, start: string, end: string) => `${start}${short(run)}\n${end}`),
+    );
+  }
 }

@@ -4,13 +4,13 @@ import { onTestFinished } from 'vitest';
 import { type Agent, type AgentOptions, createAgent } from '../src/index.ts';
 import { TestServer, type TestServerOptions } from './server.ts';
 
-/** Polls until the condition gives something; fails after 8 s. */
+/** Polls until the condition gives something; fails after 20 s: machines may be busy. */
 export async function until<T>(what: string, condition: () => T | undefined | false | null): Promise<T> {
-  const deadline = Date.now() + 8000;
+  const deadline = Date.now() + 20_000;
   for (;;) {
     const found = condition();
     if (found !== undefined && found !== false && found !== null) return found;
-    if (Date.now() > deadline) throw new Error(`not within 8 s: ${what}`);
+    if (Date.now() > deadline) throw new Error(`not within 20 s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

@@ -28,10 +28,12 @@ export interface ReaderOptions {
   /** Bytes per event-loop turn beside transfers with small requests; LONE_SHARES times as many otherwise. */
   turnBytes: number;
   /**
-   * Takes `bytes[from..to)`, with HEADROOM free bytes before `from` unless `from` is 0. Returns the index of the first byte
+   * Takes `bytes[from..to)`, with HEADROOM free bytes before `from` unless `from` is 0 or there is `ahead`. Returns the index of the first byte
    * it has no place for; the reader keeps the rest and stops.
    */
   use(bytes: Buffer, from: number, to: number): number;
+  /** Bytes that had best come with one read, if known: a large read is made to end there. */
+  ahead?(): number;
 }
 
 /**
@@ -54,6 +56,8 @@ export class Reader {
   pace: Pace | undefined;
 
   readonly #options: ReaderOptions;
+  /** Where in a slab reads begin: what comes with headers of its own needs none in front. */
+  readonly #start: number;
   #socket: net.Socket | undefined;
   #reading = false;
   #stopped = true;
@@ -72,6 +76,7 @@ export class Reader {
 
   constructor(options: ReaderOptions) {
     this.#options = options;
+    this.#start = options.ahead === undefined ? HEADROOM : 0;
   }
 
   /** Takes the socket over, paused. Returns the one to use from now on. Throws CulvertError when it is already gone. */
@@ -175,22 +180,29 @@ export class Reader {
 
   readonly #buffer = (): Uint8Array | null => {
     if (this.#slab !== undefined && !this.#open()) return null;
-    const room = Math.min(SLAB_SIZES[this.#wanted], this.#most());
+    const room = this.#aligned(Math.min(SLAB_SIZES[this.#wanted], this.#most()));
     if (this.#slab === undefined || this.#wanted !== this.#size) {
       if (this.#slab !== undefined) giveSlab(this.#slab);
       this.#size = this.#wanted;
       this.#slab = takeSlab(this.#size);
     } else if (room === this.#room) return null;
     this.#room = room;
-    return this.#slab.subarray(HEADROOM, HEADROOM + room);
+    return this.#slab.subarray(this.#start, this.#start + room);
   };
+
+  /** Frames that are about as large as a large read are read one by one; of smaller ones, as many as there are. */
+  #aligned(room: number): number {
+    if (room <= SLAB_SIZES[1]) return room;
+    const ahead = this.#options.ahead?.() ?? 0;
+    return ahead > room / 2 && ahead <= room + HEADROOM ? ahead : room;
+  }
 
   readonly #onRead = (count: number): boolean => {
     const slab = this.#slab;
     if (slab === undefined) return false;
     this.reads++;
     this.pace?.spend(count);
-    this.#use(slab, HEADROOM, HEADROOM + count);
+    this.#use(slab, this.#start, this.#start + count);
     this.#measure(count);
     this.#reading = this.#open();
     return this.#reading;

@@ -87,16 +87,6 @@ export class Transfer {
     this.#recycling = recycling;
     const limits = options.limits ?? DEFAULT_LIMITS;
     this.#limits = limits;
-    this.#reader = new Reader({
-      owner: this,
-      maxRead: limits.TRANSFER_BUFFER_BYTES,
-      turnBytes: limits.TURN_BYTES,
-      use: (bytes, from, to) => this.#push(bytes, from, to),
-    });
-    this.#socket = this.#reader.attach(socket, options.head);
-    this.#writer = new FrameWriter(this.#socket, options, limits.TRANSFER_BUFFER_BYTES);
-    this.#watch = new FlushWatch(this.#socket);
-    this.#keepalive = new Keepalive(this.#socket);
     this.#parser = new FrameParser(
       { role: this.role, maxText: limits.CONTROL_MESSAGE_BYTES },
       {
@@ -109,6 +99,17 @@ export class Transfer {
       },
     );
     this.#parser.hold = true;
+    this.#reader = new Reader({
+      owner: this,
+      maxRead: limits.TRANSFER_BUFFER_BYTES,
+      turnBytes: limits.TURN_BYTES,
+      use: (bytes, from, to) => this.#push(bytes, from, to),
+      ahead: () => this.#parser.ahead,
+    });
+    this.#socket = this.#reader.attach(socket, options.head);
+    this.#writer = new FrameWriter(this.#socket, options, limits.TRANSFER_BUFFER_BYTES);
+    this.#watch = new FlushWatch(this.#socket);
+    this.#keepalive = new Keepalive(this.#socket);
     this.#link = {
       owner: this,
       role: this.role,

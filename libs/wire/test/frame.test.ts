@@ -107,6 +107,21 @@ describe('frames', () => {
     }
   });
 
+  it('say how far they end, once one has come, as long as the next is as large', () => {
+    const frame = encodeFrame(OPCODE.binary, Buffer.alloc(300)); // a header of 4 bytes
+    const parser = new FrameParser({ role: 'client' }, NOTHING);
+    expect(parser.ahead).toBe(0);
+    parser.push(frame.subarray(0, 100));
+    expect(parser.ahead).toBe(204);
+    parser.push(frame.subarray(100));
+    expect(parser.ahead).toBe(304);
+    parser.push(frame.subarray(0, 3));
+    expect(parser.ahead).toBe(301);
+    parser.push(frame.subarray(3));
+    parser.push(encodeFrame(OPCODE.ping, Buffer.alloc(9))); // only data counts
+    expect(parser.ahead).toBe(304);
+  });
+
   it('hold END back too, when its header is complete but nothing follows', () => {
     const told: string[] = [];
     const parser = new FrameParser({ role: 'client' }, { ...NOTHING, onEnd: () => told.push('end') });
