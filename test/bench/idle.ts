@@ -74,13 +74,23 @@ async function stallsOf(pids: readonly number[]): Promise<Stalls> {
   };
 }
 
+/** On a machine this busy the API may close a connection just when the next request is sent; then another name is taken. */
+async function add(name: string, attempts = 5): Promise<Batch['devices'][number]> {
+  try {
+    return { name, token: await stack.addDevice(name) };
+  } catch (error) {
+    if (attempts === 1) throw error;
+    return add(`${name}-${attempts}`, attempts - 1);
+  }
+}
+
 async function register(from: number, to: number): Promise<Batch['devices']> {
   const devices: Batch['devices'] = [];
   let next = from;
   const lane = async (): Promise<void> => {
     while (next < to) {
       const name = `idle-${next++}`;
-      devices.push({ name, token: await stack.addDevice(name) });
+      devices.push(await add(name));
     }
   };
   await Promise.all(Array.from({ length: 32 }, lane));
