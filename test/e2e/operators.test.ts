@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type RunningAgent, type Stack, startStack } from '../harness/system.ts';
 import { startWebTarget, type Target } from '../harness/targets.ts';
@@ -66,4 +67,70 @@ describe('an operator', () => {
     });
     expect(seen[0]).toMatchObject({ path: '/hello', status: 200 });
   });
+});
+
+describe('the command line', () => {
+  const json = async (...args: string[]) => {
+    const { code, stdout, stderr } = await stack.culvert(...args, '--json');
+    expect([args.join(' '), code, stderr]).toEqual([args.join(' '), 0, '']);
+    return JSON.parse(stdout);
+  };
+
+  it('lists what fits, shows the history, and the processes', async () => {
+    expect((await json('device', 'list', '--search', 'porch')).map((one: { name: string }) => one.name)).toEqual(['porch']);
+    expect((await json('device', 'list', '--state', 'offline', '--sort', '-name'))[0].name).toBe('attic');
+    expect((await json('device', 'history', 'porch')).at(-1).type).toBe('lease.granted');
+    expect((await stack.culvert('device', 'history', 'porch')).stdout).toContain('device.connected');
+    expect((await json('instance', 'list')).length).toBeGreaterThanOrEqual(5);
+    expect((await stack.culvert('instance', 'list')).stdout).toMatch(/tcp-listener-1 +live .* 2 of \d+/);
+    const wrong = await stack.culvert('device', 'list', '--sort', 'size');
+    expect([wrong.code, wrong.stderr]).toEqual([1, expect.stringContaining('sort')]);
+  });
+
+  it('follows events, and goes on after the last one that was seen', async () => {
+    const first = stack.culvert('events', '--device', 'porch', '--count', '2', '--json');
+    // Whatever was missed by a late start comes again with the next move; two are enough.
+    const moving = (async () => {
+      for (let i = 0; i < 10 && !(await Promise.race([first.then(() => true), delay(1_500).then(() => false)])); i++) {
+        await stack.culvert('device', 'disconnect', 'porch');
+      }
+    })();
+    const lines = (await first).stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    await moving;
+    expect(lines.map(({ data }) => data.subject)).toEqual(['porch', 'porch']);
+    const [{ id }, { data: second }] = lines;
+    const again = await stack.culvert('events', '--device', 'porch', '--since', id, '--count', '1', '--json');
+    expect(JSON.parse(again.stdout).data.id).toBe(second.id);
+    const words = await stack.culvert('events', '--device', 'porch', '--since', id, '--count', '1');
+    expect(words.stdout).toMatch(new RegExp(`${second.type} +porch`));
+  }, 60_000);
+
+  it('examines a machine as an operator, a server and a device see it', async () => {
+    const areas = ({ findings }: { findings: { area: string; what: string; status: string }[] }) =>
+      Object.fromEntries(findings.map(({ area, what, status }) => [`${area}: ${what}`, status]));
+    const operator = await json('doctor');
+    expect(operator).toMatchObject({ role: 'operator', ok: true });
+    expect(areas(operator)).toMatchObject({
+      ...{ 'admin: token': 'ok', 'admin: instances': 'ok', 'server: websocket': 'ok', 'clock: against the server': 'ok' },
+    });
+    const server = await stack.culvert('doctor', '--as', 'server', '--json');
+    expect(areas(JSON.parse(server.stdout))).toMatchObject({
+      ...{ 'versions: redis-server': 'ok', 'versions: nats-server': 'ok', 'versions: nginx with Lua': 'ok' },
+    });
+    expect(areas(await json('doctor', '--server', stack.info.edge))).toMatchObject({
+      'server: tcp': 'ok',
+      'server: websocket': 'ok',
+    });
+    const nobody = await stack.culvert('doctor', '--server', 'http://127.0.0.1:1');
+    expect([nobody.code, nobody.stdout]).toEqual([1, expect.stringContaining('->')]);
+    const nowhere = await stack.culvert('doctor', '--server', 'http://nowhere.invalid');
+    expect([nowhere.code, nowhere.stdout]).toEqual([1, expect.stringContaining('make an A or AAAA record')]);
+    const foreign = await startWebTarget();
+    const proxied = await stack.culvert('doctor', '--server', `http://127.0.0.1:${foreign.port}`);
+    expect([proxied.code, proxied.stdout]).toEqual([1, expect.stringContaining('is this a Culvert server?')]);
+    await foreign.close();
+  }, 60_000);
 });

@@ -74,8 +74,8 @@ describe('culvert device', () => {
     const json = await device('list', '--json');
     expect((JSON.parse(json.stdout) as { name: string }[]).map(({ name }) => name)).toEqual(['alice', 'bob']);
     const text = (await device('list')).stdout;
-    expect(text).toMatch(/NAME +STATE +ADDRESSES/);
-    expect(text).toMatch(/alice +connected +http:\/\/x7\.culvert\.localhost culvert\.localhost:20002/);
+    expect(text).toMatch(/NAME +STATE +SINCE +ADDRESSES/);
+    expect(text).toMatch(/alice +connected +2025-10-09 08:53:20Z +http:\/\/x7\.culvert\.localhost culvert\.localhost:20002/);
     expect(text).toMatch(/bob +grace \(reconnecting\)/);
   });
 

@@ -44,6 +44,8 @@ const NEEDS = {
   chromium: [{ package: 'chromium', there: () => findProgram('chromium') !== undefined }],
   // Clients and servers of others, which the end-to-end tests put through a device.
   clients: [
+    { package: 'zsh', there: () => findProgram('zsh') !== undefined },
+    { package: 'fish', there: () => findProgram('fish') !== undefined },
     { package: 'curl', there: () => findProgram('curl') !== undefined },
     { package: 'netcat-openbsd', there: () => findProgram('nc.openbsd') !== undefined },
     { package: 'openssh-client', there: () => findProgram('scp') !== undefined },

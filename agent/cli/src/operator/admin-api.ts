@@ -45,7 +45,7 @@ export async function callAdmin(
 }
 
 /** Certificates are verified here, too, whatever the environment says. */
-function trust(caFile: string | undefined): void {
+export function trust(caFile: string | undefined): void {
   delete process.env.NODE_TLS_REJECT_UNAUTHORIZED;
   if (caFile === undefined || caFile === '') return;
   try {

@@ -2,7 +2,18 @@ import { Command } from 'commander';
 import { table, when } from '../table.ts';
 import type { AdminAddress } from './admin-address.ts';
 import { callAdmin } from './admin-api.ts';
-import { admin, allPages, checkedName, collect, devicePath, type Flags, print, subcommand } from './command-kit.ts';
+import {
+  admin,
+  allPages,
+  checkedName,
+  collect,
+  devicePath,
+  type Flags,
+  print,
+  say,
+  subcommand,
+  wholeNumber,
+} from './command-kit.ts';
 import { addressOf, type Device, deviceOf, stateOf } from './device.ts';
 import { addDeviceSettings } from './device-settings-commands.ts';
 import { labelsText } from './enroll-key-commands.ts';
@@ -10,7 +21,19 @@ import { hostCommand } from './host-command.ts';
 import { accessCommand } from './share-commands.ts';
 import { addSteering } from './steer-commands.ts';
 
-/** `culvert device add|list|show|revoke|rotate|label|policy|host`. */
+interface ListFlags extends Flags {
+  label?: string[];
+  search?: string;
+  state?: string[];
+  sort?: string;
+}
+interface HistoryEvent {
+  time: string;
+  type: string;
+  data: Record<string, unknown>;
+}
+
+/** `culvert device add|list|history|show|revoke|rotate|label|policy|host`. */
 export function deviceCommands(): Command {
   const device = new Command('device').description('add, list, show, change and revoke devices (for operators)');
   const add = (usage: string, description: string): Command => subcommand(device, usage, description);
@@ -25,23 +48,29 @@ export function deviceCommands(): Command {
       else print(`${made.name} is registered. Its token, shown this once only:\n${made.token}`);
     },
   );
-  const list = add('list', 'all devices, or those with the labels').option(
-    '--label <name=value>',
-    'only these; several: with all',
-    collect,
-  );
-  list.action(async (flags: Flags & { label?: string[] }, command: Command) => {
-    const devices = await allDevices(admin(command), flags.label ?? []);
+  const list = add('list', 'all devices, or those that fit')
+    .option('--label <name=value>', 'only these; several: with all', collect)
+    .option('--search <words>', 'only those with these words in name, labels, host names, ports, address or notes')
+    .option('--state <state>', 'only connected, reconnecting, grace, offline or revoked ones; several: any of them', collect)
+    .option('--sort <key>', 'by name, state, since, due, created_at, remote, listener or ingress; -since: the other way round');
+  list.action(async (flags: ListFlags, command: Command) => {
+    const devices = await allDevices(admin(command), flags);
     if (flags.json === true) print(JSON.stringify(devices));
     else if (devices.length === 0) print('no devices; register one with: culvert device add NAME');
-    else
-      print(
-        table(
-          ['NAME', 'STATE', 'ADDRESSES'],
-          devices.map((each) => [each.name, stateOf(each), addresses(each)]),
-        ),
-      );
+    else {
+      const rows = devices.map((each) => [each.name, stateOf(each), when(each.since), addresses(each)]);
+      print(table(['NAME', 'STATE', 'SINCE', 'ADDRESSES'], rows));
+    }
   });
+  add('history <name>', 'the last events about a device, newest first')
+    .option('--limit <n>', 'at most so many, up to 500', '50')
+    .action(async (name: string, flags: Flags & { limit: string }, command: Command) => {
+      const path = devicePath(name, `/events?limit=${wholeNumber(flags.limit, '--limit')}`);
+      const { events } = (await callAdmin(admin(command), 'GET', path)) as { events: HistoryEvent[] };
+      const rows = events.map(({ time, type, data }) => [when(time), type, String(data.reason ?? '-'), String(data.epoch)]);
+      const words = events.length === 0 ? 'nothing is known of it' : table(['WHEN', 'WHAT', 'REASON', 'EPOCH'], rows);
+      say(flags, events, words);
+    });
   add('show <name>', 'one device, its state and its public addresses').action(
     async (name: string, flags: Flags, command: Command) => {
       const found = deviceOf(await callAdmin(admin(command), 'GET', devicePath(name)));
@@ -63,9 +92,13 @@ export function deviceCommands(): Command {
   return device.addCommand(accessCommand());
 }
 
-async function allDevices(address: AdminAddress, labels: readonly string[]): Promise<Device[]> {
-  const query = labels.map((label) => `label=${encodeURIComponent(label)}`).join('&');
-  return (await allPages<unknown>(address, query === '' ? '/v1/devices' : `/v1/devices?${query}`, 'devices')).map(deviceOf);
+async function allDevices(address: AdminAddress, { label, search, state, sort }: ListFlags): Promise<Device[]> {
+  const query = new URLSearchParams();
+  for (const one of label ?? []) query.append('label', one);
+  for (const one of state ?? []) query.append('state', one);
+  if (search !== undefined) query.set('q', search);
+  if (sort !== undefined) query.set('sort', sort);
+  return (await allPages<unknown>(address, query.size === 0 ? '/v1/devices' : `/v1/devices?${query}`, 'devices')).map(deviceOf);
 }
 
 function describe(device: Device): string {
