@@ -106,7 +106,7 @@ describe('the command line', () => {
     expect(JSON.parse(again.stdout).data.id).toBe(second.id);
     const words = await stack.culvert('events', '--device', 'porch', '--since', id, '--count', '1');
     expect(words.stdout).toMatch(new RegExp(`${second.type} +porch`));
-  }, 60_000);
+  }, 180_000);
 
   it('examines a machine as an operator, a server and a device see it', async () => {
     const areas = ({ findings }: { findings: { area: string; what: string; status: string }[] }) =>
@@ -132,5 +132,5 @@ describe('the command line', () => {
     const proxied = await stack.culvert('doctor', '--server', `http://127.0.0.1:${foreign.port}`);
     expect([proxied.code, proxied.stdout]).toEqual([1, expect.stringContaining('is this a Culvert server?')]);
     await foreign.close();
-  }, 60_000);
+  }, 180_000);
 });
