@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { builtAgent } from '../../agent/native/test/build.ts';
+import { BUILD_MS, builtAgent } from '../../agent/native/test/build.ts';
 import { installSystemPackages } from '../../deploy/local/bin/system.mjs';
 import { type RunningAgent, type Stack, startStack } from '../harness/system.ts';
 import { digestAfterEnd, echo, greetFirst, startTcpTarget, startWebTarget, type Target } from '../harness/targets.ts';
@@ -34,7 +34,7 @@ beforeAll(async () => {
   ];
   token = await stack.addDevice('native');
   agent = await connect();
-});
+}, BUILD_MS + 90_000);
 afterAll(async () => {
   await agent?.stop();
   await stack?.stop();

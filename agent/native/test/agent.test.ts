@@ -8,7 +8,7 @@ import { installSystemPackages } from '../../../deploy/local/bin/system.mjs';
 import { echo, serve, target, until } from '../../sdk/test/kit.ts';
 import type { TestServer } from '../../sdk/test/server.ts';
 import { NativeAgent } from './agent-kit.ts';
-import { builtAgent, NATIVE, scratchFolder } from './build.ts';
+import { BUILD_MS, builtAgent, NATIVE, scratchFolder } from './build.ts';
 
 await installSystemPackages(['native']);
 const { dir, remove } = scratchFolder();
@@ -19,7 +19,7 @@ let program: string;
 
 beforeAll(async () => {
   program = await builtAgent();
-});
+}, BUILD_MS);
 
 const start = (server: TestServer, args: string[], env: Record<string, string> = {}): NativeAgent =>
   new NativeAgent(program, ['--server', server.url, '--name', 'alice', '--json', ...args], env);

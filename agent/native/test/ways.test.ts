@@ -10,7 +10,7 @@ import { ScriptServer } from '../../../test/conformance/device/server.ts';
 import { echo, serve, target, until } from '../../sdk/test/kit.ts';
 import type { Peer, TestControl, TestServer } from '../../sdk/test/server.ts';
 import { NativeAgent } from './agent-kit.ts';
-import { builtAgent, NATIVE, scratchFolder } from './build.ts';
+import { BUILD_MS, builtAgent, NATIVE, scratchFolder } from './build.ts';
 
 await installSystemPackages(['native']);
 const { dir, remove } = scratchFolder();
@@ -22,7 +22,7 @@ let program: string;
 
 beforeAll(async () => {
   program = await builtAgent();
-});
+}, BUILD_MS);
 
 const start = (server: { url: string }, args: string[], env: Record<string, string> = {}): NativeAgent =>
   new NativeAgent(program, ['--server', server.url, '--name', 'alice', '--json', '--warm', '0', ...args], env);
