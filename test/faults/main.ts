@@ -25,11 +25,13 @@ const verdicts: Verdict[] = await runFaults(
   only,
 );
 if (only === undefined || only.test(STORM)) {
+  const startedAt = performance.now();
   const outcome = (await storm()) ? 'ok' : (await storm()) ? 'flaky' : 'failed';
-  verdicts.push({ fault: STORM, outcome });
+  verdicts.push({ fault: STORM, outcome, seconds: Math.round((performance.now() - startedAt) / 1000) });
 }
 const of = (outcome: Verdict['outcome']): string[] => verdicts.filter((one) => one.outcome === outcome).map(({ fault }) => fault);
 console.log(`\n${tableOf(rows)}\n`);
+console.log(`seconds: ${verdicts.map(({ fault, seconds }) => `${fault} ${seconds}`).join('; ')}`);
 console.log(`flaky, well only the second time: ${of('flaky').length} ${of('flaky').join('; ')}`);
 console.log(`failed twice: ${of('failed').length} ${of('failed').join('; ')}`);
 console.log(`${verdicts.length - of('failed').length} passed, ${of('failed').length} failed`);

@@ -40,43 +40,63 @@ export async function runFault(world: World, fault: Fault): Promise<Row> {
 export interface Verdict {
   fault: string;
   outcome: 'ok' | 'flaky' | 'failed';
+  /** The second time included. */
+  seconds: number;
 }
 
-/**
- * All faults, one after the other; with `minutes` again and again until they are over. What was not well is injected once
- * more, into a world of its own: well then, it is `flaky`, else `failed`. `tell` gets every row.
- */
+/** Injects faults into one world after the other: what was not well has its own, and is injected once more. */
+export class Runner {
+  readonly #profile: Profile;
+  readonly #tell: (row: Row) => void;
+  #world: World | undefined;
+
+  /** `tell` gets every row. */
+  constructor(profile: Profile, tell: (row: Row) => void) {
+    this.#profile = profile;
+    this.#tell = tell;
+  }
+
+  /** Well at the second time only, it is `flaky`; wrong twice, it has failed. */
+  async run(fault: Fault): Promise<Verdict> {
+    const startedAt = performance.now();
+    const outcome = (await this.#isWell(fault)) ? 'ok' : (await this.#isWell(fault)) ? 'flaky' : 'failed';
+    return { fault: fault.name, outcome, seconds: Math.round((performance.now() - startedAt) / 1000) };
+  }
+
+  async #isWell(fault: Fault): Promise<boolean> {
+    let well = false;
+    try {
+      this.#world ??= await World.start(this.#profile);
+      await this.#world.leaks(REST_MS);
+      const row = await runFault(this.#world, fault);
+      this.#tell(row);
+      well = isWell(row);
+    } catch (error) {
+      this.#tell(rowOfCrash(fault, error as Error));
+    }
+    if (!well) await this.stop();
+    return well;
+  }
+
+  async stop(): Promise<void> {
+    const world = this.#world;
+    this.#world = undefined;
+    await world?.stop();
+  }
+}
+
+/** All faults, one after the other; with `minutes` again and again until they are over. */
 export async function runFaults(profile: Profile, minutes: number, tell: (row: Row) => void, only?: RegExp): Promise<Verdict[]> {
   const until = performance.now() + minutes * 60_000;
   const verdicts: Verdict[] = [];
-  let world: World | undefined;
-  const inject = async (fault: Fault): Promise<boolean> => {
-    let well = false;
-    try {
-      world ??= await World.start(profile);
-      await world.leaks(REST_MS);
-      const row = await runFault(world, fault);
-      tell(row);
-      well = isWell(row);
-    } catch (error) {
-      tell(rowOfCrash(fault, error as Error));
-    }
-    if (!well) {
-      await world?.stop();
-      world = undefined;
-    }
-    return well;
-  };
+  const runner = new Runner(profile, tell);
   const faults = FAULTS.filter(({ name }) => only === undefined || only.test(name));
   try {
     do {
-      for (const fault of faults) {
-        const outcome = (await inject(fault)) ? 'ok' : (await inject(fault)) ? 'flaky' : 'failed';
-        verdicts.push({ fault: fault.name, outcome });
-      }
+      for (const fault of faults) verdicts.push(await runner.run(fault));
     } while (performance.now() < until);
   } finally {
-    await world?.stop();
+    await runner.stop();
   }
   return verdicts;
 }
