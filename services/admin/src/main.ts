@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Records } from '@culvert/bus';
 import { edgeNetworks, InstanceRegistration, readHost, runService, setting } from '@culvert/service-kit';
 import { Counter } from 'prom-client';
@@ -31,6 +32,8 @@ await runService({
     CULVERT_WEBHOOK_PRIVATE: { read: setting.flag(), fallback: false },
     CULVERT_ACCESS: { read: setting.text(/^(?:public|private)$/, 'public or private'), fallback: 'public' },
     CULVERT_EDGE_NETWORKS: edgeNetworks(),
+    /** Where `npm run build:dashboard` has put it. */
+    CULVERT_DASHBOARD_DIR: { read: setting.text(), fallback: join(import.meta.dirname, '../../../dashboard/dist') },
     CULVERT_TLS_CERT_FILE: { read: setting.text(), fallback: '' },
     CULVERT_TLS_KEY_FILE: { read: setting.text(), fallback: '' },
   },
@@ -52,6 +55,7 @@ await runService({
     const app = await buildServer({
       visitors,
       redis,
+      dashboard: config.CULVERT_DASHBOARD_DIR,
       bus,
       log,
       id,

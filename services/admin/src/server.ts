@@ -17,6 +17,7 @@ import { RunningUses } from './access/running.ts';
 import { accessRoutes } from './access-routes.ts';
 import { measureApi } from './api-metrics.ts';
 import { type Ask, askManager } from './ask.ts';
+import { serveDashboard } from './dashboard.ts';
 import { deviceSettings } from './device-settings.ts';
 import { DeviceStates } from './device-state.ts';
 import { type PublicSide, viewOf } from './device-view.ts';
@@ -71,6 +72,8 @@ export interface AdminOptions {
   domain?: string;
   /** Whose X-Forwarded-For the audit log believes; default: private networks. */
   edges?: BlockList;
+  /** Folder of the built dashboard; without it none is served. */
+  dashboard?: string;
   /** Told of every route and the role that it wants. */
   onRoute?: (route: { method: string; url: string; role: string | undefined }) => void;
   /** Where the API is measured; nowhere without it. */
@@ -100,6 +103,7 @@ export async function buildServer({
   webhooksPrivate,
   visitors,
   redis,
+  dashboard,
   access = 'public',
   domain = 'culvert.localhost',
   edge = new URL(`${side.scheme}://${side.tcpHost}:${side.port}`),
@@ -149,6 +153,7 @@ export async function buildServer({
     },
   });
   await app.register(swaggerUi, { routePrefix: '/docs' });
+  if (dashboard !== undefined) await app.register(serveDashboard, { folder: dashboard });
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
   await app.register(loginRoutes, { records, rights, loginMs: limits.LOGIN_MS, secure: side.scheme === 'https' });
   await app.register(operatorRoutes, { records, limits });

@@ -1,5 +1,5 @@
 import type { Records } from '@culvert/bus';
-import { ROLES } from '@culvert/contracts';
+import { CulvertError, ROLES } from '@culvert/contracts';
 import { createLoginToken, digestOf } from '@culvert/service-kit';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import Type from 'typebox';
@@ -43,6 +43,30 @@ export const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (app, 
       await records.put('login', digestOf(token), login, { expected: 0, ttlMs: loginMs });
       setLoginCookie(reply, token, loginMs, secure);
       return { name, role };
+    },
+  );
+
+  app.get(
+    '/v1/session',
+    {
+      config: { role: 'open' },
+      schema: {
+        summary: 'Is somebody logged in?',
+        description: 'As GET /v1/login, but no login is no error: for a page that asks before it shows anything.',
+        security: [],
+        response: { 200: Type.Object({ operator: Type.Union([Who, Type.Null()]) }), ...problems() },
+      },
+    },
+    async (request) => {
+      const { authorization } = request.headers;
+      if (authorization === undefined && loginCookieOf(request) === undefined) return { operator: null };
+      try {
+        const { name, role } = await rights.check(request, 'viewer');
+        return { operator: { name, role } };
+      } catch (error) {
+        if (error instanceof CulvertError && error.code === 'unauthorized') return { operator: null };
+        throw error;
+      }
     },
   );
 

@@ -68,7 +68,7 @@ export const feedRoutes: FastifyPluginAsyncTypebox<FeedRoutesOptions> = async (a
       schema: {
         summary: 'Changes of devices from now on (text/event-stream)',
         description:
-          'Begins with `event: open`; then `event: change` with devices as in /v1/fleet/devices, names of those that are gone, and counts. Whoever asks /v1/fleet/devices after `open` misses nothing.',
+          'Begins with `event: begin`; then `event: change` with devices as in /v1/fleet/devices, names of those that are gone, and counts. Whoever asks /v1/fleet/devices after `begin` misses nothing.',
         produces: ['text/event-stream'],
       },
     },
@@ -96,7 +96,7 @@ export const feedRoutes: FastifyPluginAsyncTypebox<FeedRoutesOptions> = async (a
       }
       ends.add(end);
       response.once('close', end);
-      send('open', { counts });
+      send('begin', { counts });
     },
   );
 
