@@ -17,9 +17,10 @@ const LAYERS = {
   'agent/sdk': ['libs/contracts', 'libs/wire', 'libs/relay'],
   'agent/cli': ['libs/contracts', 'agent/sdk'],
   openresty: ['libs/contracts'],
+  dashboard: ['libs/contracts'], // what admin answers reaches it by HTTP only
   'deploy/local': ['libs/contracts', 'libs/service-kit', 'openresty'],
 };
-const OURS = '^(?:libs|services|agent|openresty|deploy|test)/';
+const OURS = '^(?:libs|services|agent|openresty|deploy|dashboard|test)/';
 
 /** Packages from npm that a library is made of; more would pull I/O or weight into everything above. */
 const PACKAGES = {
@@ -69,7 +70,7 @@ module.exports = {
       name: 'no-undeclared-packages',
       comment: 'what a package imports stands in its own package.json',
       severity: 'error',
-      from: { path: '^(?:libs|services|agent|openresty|deploy)/.*(?:src|bin)/' },
+      from: { path: '^(?:libs|services|agent|openresty|deploy|dashboard)/.*(?:src|bin)/' },
       to: { dependencyTypes: ['npm-no-pkg', 'npm-unknown', 'unknown'] },
     },
     {
@@ -81,7 +82,7 @@ module.exports = {
     {
       name: 'no-test-code-in-sources',
       severity: 'error',
-      from: { path: '^(?:libs|services|agent|openresty|deploy)/.*(?:src|bin)/' },
+      from: { path: '^(?:libs|services|agent|openresty|deploy|dashboard)/.*(?:src|bin)/' },
       to: { path: '^test/|/test/|node_modules/vitest/' },
     },
   ],
