@@ -5,6 +5,7 @@
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { buildDashboard } from '../../dashboard/build.ts';
 import { isNeeded, isOwn, serverFiles } from '../packages/src/server-files.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -31,9 +32,8 @@ const service = (name: string): Part => ({
 });
 
 const PARTS: Readonly<Record<string, Part>> = {
-  ...Object.fromEntries(
-    ['ws-ingress', 'tcp-listener', 'lease-manager', 'port-allocator', 'admin'].map((name) => [name, service(name)]),
-  ),
+  ...Object.fromEntries(['ws-ingress', 'tcp-listener', 'lease-manager', 'port-allocator'].map((name) => [name, service(name)])),
+  admin: { workspaces: service('admin').workspaces, files: [...service('admin').files, 'dashboard/dist'] },
   edge: {
     workspaces: ['openresty', 'libs/service-kit'],
     files: [
@@ -49,6 +49,7 @@ const PARTS: Readonly<Record<string, Part>> = {
 
 const out = resolve(process.argv[2] ?? 'dist/images');
 const everything = allComponents();
+await buildDashboard();
 for (const [name, { workspaces, files }] of Object.entries(PARTS)) {
   const home = join(out, name);
   const copy = (path: string, keep: (path: string) => boolean = () => true): void => {

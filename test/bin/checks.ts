@@ -5,7 +5,7 @@ import { auditDependencies } from './audit.ts';
 const ROOT = join(import.meta.dirname, '../..');
 const bin = (name: string): string => join(ROOT, 'node_modules/.bin', name);
 /** What holds sources of ours. */
-export const SOURCE_FOLDERS = ['libs', 'services', 'agent', 'openresty', 'deploy', 'test'];
+export const SOURCE_FOLDERS = ['libs', 'services', 'agent', 'openresty', 'deploy', 'dashboard', 'test'];
 
 const CHECK_MS = 180_000;
 
@@ -17,6 +17,7 @@ interface Check {
 
 const CHECKS: readonly Check[] = [
   { name: 'types', command: bin('tsc'), args: ['--noEmit', '-p', 'tsconfig.json'] },
+  { name: 'types of the dashboard', command: bin('tsc'), args: ['--noEmit', '-p', 'dashboard/tsconfig.json'] },
   { name: 'lint and format', command: bin('biome'), args: ['ci', '--colors=off', '--reporter=summary', '.'] },
   // The chart brings its own copy of what services may do in Redis and NATS.
   { name: 'rights in the chart', command: process.execPath, args: ['deploy/kubernetes/rights.ts', '--check'] },

@@ -3,18 +3,20 @@
  * `test.ts unit` leaves out the tests that run a whole stack, `test.ts long` runs the long ones; further arguments name the files to run.
  */
 import { join } from 'node:path';
+import { buildDashboard } from '../../dashboard/build.ts';
 import { installSystemPackages } from '../../deploy/local/bin/system.mjs';
 import { runChecks } from './checks.ts';
 import { runTests } from './vitest-run.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 /** Tests that take minutes, most of them waiting: `npm run test:long`, which `.ci/run` calls after `npm test`. */
-const LONG_FOLDERS = ['test/survival', 'test/conformance/broken', 'test/load', 'test/nats-cli'];
+const LONG_FOLDERS = ['test/survival', 'test/conformance/broken', 'test/load', 'test/nats-cli', 'test/dashboard/long'];
 /** `test/containers` is a command of its own: `npm run test:containers`. */
 const LONG_TESTS = [...LONG_FOLDERS, 'test/containers'].map((folder) => `${folder}/**`);
 /** Tests that run a whole stack. */
 const STACK_TESTS = [
   'deploy/local/test/**',
+  'test/dashboard/**',
   'test/e2e/**',
   'test/faults/**',
   'test/fuzz/stack.test.ts',
@@ -38,6 +40,7 @@ try {
   console.log(`The tests of bad networks will be skipped. ${(error as Error).message}`);
 }
 
+if (await buildDashboard()) console.log('the dashboard is built');
 const checks = runChecks();
 const exclude = unit ? [...STACK_TESTS, ...LONG_TESTS] : files.length === 0 ? LONG_TESTS : [];
 const tests = await runTests({ root: ROOT, only: files, exclude });

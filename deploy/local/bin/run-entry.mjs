@@ -37,6 +37,16 @@ export async function runEntry(entry, args) {
   process.exit(code);
 }
 
+/** Runs an entry that ends by itself; throws when it fails. */
+export async function runToEnd(entry) {
+  const child = spawn(findNode(), [entry], { stdio: 'inherit' });
+  const code = await new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', (status, signal) => resolve(status ?? signal));
+  });
+  if (code !== 0) throw new Error(`${entry} failed (${code})`);
+}
+
 /** npm that is killed tells nobody: under npm, another parent means that it is gone. */
 function watchNpm(child) {
   if (process.env.npm_lifecycle_event === undefined) return;

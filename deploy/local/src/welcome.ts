@@ -27,6 +27,7 @@ export function welcome(info: StackInfo, settings: StackSettings, demo: DemoAddr
     ...demoLines,
     `  edge         ${info.edge} (devices and visitors, names under ${info.domain})`,
     ...(info.ca === null ? [] : [`  local CA     ${ca} (have clients trust it; its key stays beside it)`]),
+    `  dashboard    ${info.admin}/ (log in with adminToken of ${stackFilePath(shown)})`,
     `  admin API    ${info.admin}/docs`,
     `  addresses and secrets for scripts: ${stackFilePath(shown)}`,
     `  logs: ${shown}/logs`,

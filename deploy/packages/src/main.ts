@@ -9,6 +9,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { buildDashboard } from '../../../dashboard/build.ts';
 import { installSystemPackages } from '../../local/bin/system.mjs';
 import { type Deb, DebTree } from './deb.ts';
 import { isNeeded, isOwn, serverFiles } from './server-files.ts';
@@ -33,6 +34,7 @@ const { version, license } = {
 const unit = (name: string): string => join(ROOT, 'deploy/systemd', name);
 
 await installSystemPackages(['native']);
+await buildDashboard();
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
 const work = mkdtempSync(join(tmpdir(), 'culvert-release-'));
@@ -121,6 +123,7 @@ function serverPackage(begin: Start): DebTree {
   for (const link of links) tree.copy(join(ROOT, link), `${home}/${link}`);
   for (const file of ['package.json', 'src/edge-main.ts', 'src/tls-settings.ts'])
     tree.copy(join(ROOT, 'deploy/local', file), `${home}/deploy/local/${file}`);
+  tree.copy(join(ROOT, 'dashboard/dist'), `${home}/dashboard/dist`);
   tree.configure('etc/culvert/common.env', COMMON_ENV, 0o600);
   tree.configure('etc/culvert/edge.env', EDGE_ENV, 0o600);
   for (const name of readdirSync(unit('')).filter((file) => file.endsWith('.service') && !file.startsWith('culvert-agent')))
