@@ -14,9 +14,14 @@ export function describeSystem(name: string, start: () => Promise<System>): void
     let system: System;
     let web: Target;
     let tcp: Target;
-    let token: string;
-    const device = () =>
-      system.runAgent({ name: 'alice', token, mappings: [`80=127.0.0.1:${web.port}`, `tcp:22=127.0.0.1:${tcp.port}`] });
+    const tokens: Record<string, string> = {};
+    const device = async (name: string) => {
+      tokens[name] ??= await system.addDevice(name);
+      const mappings = [`80=127.0.0.1:${web.port}`, `tcp:22=127.0.0.1:${tcp.port}`];
+      const agent = system.spawnAgent({ name, token: tokens[name], mappings });
+      await agent.event('ready', WAIT_MS);
+      return agent;
+    };
 
     /** While the edge itself is being started again nothing answers. */
     const answers = (host: string, status: number): Promise<true | undefined> =>
@@ -29,7 +34,6 @@ export function describeSystem(name: string, start: () => Promise<System>): void
       system = await start();
       web = await startWebTarget();
       tcp = await startTcpTarget(echo);
-      token = await system.addDevice('alice');
     }, STACK_MS);
     afterAll(async () => {
       await system?.stop();
@@ -46,7 +50,7 @@ export function describeSystem(name: string, start: () => Promise<System>): void
 
     it('serves a device by name and by port, and tells of it on the bus', async () => {
       const events = await system.events('device.connected.alice');
-      const agent = await device();
+      const agent = await device('alice');
       expect((await events.next()).data).toMatchObject({ epoch: agent.ready.epoch });
       await events.close();
       const url = new URL(agent.endpoint(80).url as string);
@@ -59,7 +63,7 @@ export function describeSystem(name: string, start: () => Promise<System>): void
     });
 
     it('keeps names and ports over the restart and the crash of every part', async () => {
-      const agent = await device();
+      const agent = await device('bob');
       const host = new URL(agent.endpoint(80).url as string).hostname;
       const port = agent.endpoint(22).public_port as number;
       const parts: [Part, 'SIGTERM' | 'SIGKILL'][] = [
@@ -81,11 +85,11 @@ export function describeSystem(name: string, start: () => Promise<System>): void
     });
 
     it('shows the page of an offline device to visitors, and takes it back under its name', async () => {
-      const agent = await device();
+      const agent = await device('carol');
       const host = new URL(agent.endpoint(80).url as string).hostname;
       await agent.kill();
       await until('the offline page', () => answers(host, 503), WAIT_MS);
-      const again = await device();
+      const again = await device('carol');
       expect(new URL(again.endpoint(80).url as string).hostname).toBe(host);
       await until('the page', () => answers(host, 200), WAIT_MS);
       await again.stop();
