@@ -223,7 +223,7 @@ describe('culvert-agent', () => {
     const port = await target(echo);
     const agent = start(server, [`tcp:7=127.0.0.1:${port}`, '--ca-file', join(FIXTURES, 'cert.pem')]);
     await agent.event('ready');
-    const bytes = randomBytes(3_000_000);
+    const bytes = randomBytes(500_000);
     const peer = await server.transfer(await server.control(0), 7);
     peer.send(bytes);
     peer.end();
