@@ -152,7 +152,7 @@ function runtimeFiles(root: string): string[] {
     `${folder}/ld-linux-aarch64.so.1`,
     'usr/lib/ld-linux-aarch64.so.1',
   ];
-  const versions = ['1', '2', '6'];
+  const versions = ['0', '1', '2', '6'];
   const libraries = LIBRARIES.flatMap((name) => versions.map((version) => `${folder}/${name}.so.${version}`));
   const there = (path: string): boolean => lstatSync(join(root, path), { throwIfNoEntry: false }) !== undefined;
   const targets = (path: string): string[] => {

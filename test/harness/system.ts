@@ -33,6 +33,7 @@ export interface StackOptions {
 
 const MAIN = fileURLToPath(new URL('../../deploy/local/src/main.ts', import.meta.url));
 const READY_MS = 90_000;
+const RESTART_MS = 240_000;
 const STOP_MS = 30_000;
 
 /** The whole system, as `npm start` runs it, on free ports and with a state dir of its own. */
@@ -138,10 +139,10 @@ export class Stack extends System {
   async restartPart(part: Part, signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
     const before = this.#pidOf(part);
     process.kill(before, signal);
-    const until = Date.now() + READY_MS;
+    const until = Date.now() + RESTART_MS;
     // The supervisor starts it again, and writes stack.json once everything is ready.
     while (this.#pidOf(part) === before) {
-      if (Date.now() > until) throw new Error(`${part} is not back after ${READY_MS} ms`);
+      if (Date.now() > until) throw new Error(`${part} is not back after ${RESTART_MS} ms`);
       await new Promise((done) => setTimeout(done, 50));
     }
   }
