@@ -29,6 +29,8 @@ export interface ServerOptions {
   dir?: string;
   /** The default is a free port. */
   port?: number;
+  /** How long a start may take, with much data to be loaded. Default: 10 s. */
+  readyMs?: number;
 }
 
 const READY_MS = 10_000;
@@ -86,11 +88,12 @@ async function startServer(
     started.once('error', (error) => {
       failed = error;
     });
-    const until = Date.now() + READY_MS;
+    const readyMs = options.readyMs ?? READY_MS;
+    const until = Date.now() + readyMs;
     while (!(await answers(port, greeting, expected))) {
       if (failed !== undefined) throw new Error(`${command} cannot be started: ${failed.message}`, { cause: failed });
       if (started.exitCode !== null) throw new Error(`${command} exited with ${started.exitCode}:\n${output}`);
-      if (Date.now() > until) throw new Error(`${command} is not ready after ${READY_MS} ms:\n${output}`);
+      if (Date.now() > until) throw new Error(`${command} is not ready after ${readyMs} ms:\n${output}`);
       await new Promise((done) => setTimeout(done, 20));
     }
   };

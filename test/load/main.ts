@@ -3,6 +3,7 @@ import { enterNamespace } from '../bench/namespace.ts';
 import { HELP, readOptions } from './options.ts';
 import { save } from './report.ts';
 import { Load } from './run.ts';
+import { loadFigures, saveFigures } from './simulation/capacity.ts';
 import { markdown } from './summary.ts';
 
 if (process.argv.includes('--help')) {
@@ -14,3 +15,4 @@ enterNamespace();
 const run = await Load.run(options, (text) => console.log(text));
 console.log(markdown(run));
 console.log(await save(run, new URL('../../bench/', import.meta.url), intoDocs));
+if (intoDocs) await saveFigures({ load: loadFigures(run) });

@@ -68,6 +68,7 @@ export function readOptions(args: readonly string[], env: NodeJS.ProcessEnv): Lo
     storm: !values['no-storm'],
     env: {
       CULVERT_REPLICAS: `ws-ingress=${ingresses},tcp-listener=${listeners}`,
+      CULVERT_PORT: String(FIRST_PORT - 1),
       CULVERT_TCP_PORTS: `${FIRST_PORT}-${FIRST_PORT + devices + 200 * listeners}`,
       ...Object.fromEntries(settings.map(([name, value]) => [name, value ?? ''])),
     },

@@ -48,7 +48,7 @@ export class Load {
     const load = new Load(options, tell);
     const stack = await startStack({
       env: { CULVERT_LOG_LEVEL: 'warn', CULVERT_HEARTBEAT: `${options.heartbeatS}s`, ...options.env },
-      tcpPorts: options.devices + SPARE_PORTS,
+      ...(options.env.CULVERT_TCP_PORTS === undefined ? { tcpPorts: options.devices + SPARE_PORTS } : {}),
     });
     try {
       return await load.#through(stack);

@@ -17,6 +17,7 @@ const LINE = Buffer.from(`${'x'.repeat(199)}\n`);
 let edge = 0;
 let perSecond = 0;
 let due = 0;
+let beatAt = performance.now();
 let open = 0;
 let next = 0;
 const pages: string[] = [];
@@ -95,7 +96,9 @@ const line = (port: number): Promise<void> =>
   });
 
 function beat(): void {
-  due += (perSecond * BEAT_MS) / 1000;
+  const now = performance.now();
+  due += (perSecond * (now - beatAt)) / 1000;
+  beatAt = now;
   for (; due >= 1; due -= 1) {
     if (open >= AT_ONCE) {
       report.skipped += 1;

@@ -48,6 +48,7 @@ it('names what is wrong with its options, and takes as many processes as descrip
   const { crowds, env } = readOptions(['--devices', '20000'], { CULVERT_DOMAIN: 'fleet.test', PATH: '/bin' });
   expect(crowds).toBe(3);
   expect(env).toEqual({
-    ...{ CULVERT_REPLICAS: 'ws-ingress=3,tcp-listener=2', CULVERT_TCP_PORTS: '1100-21500', CULVERT_DOMAIN: 'fleet.test' },
+    ...{ CULVERT_REPLICAS: 'ws-ingress=3,tcp-listener=2', CULVERT_DOMAIN: 'fleet.test' },
+    ...{ CULVERT_PORT: '1099', CULVERT_TCP_PORTS: '1100-21500' },
   });
 });
