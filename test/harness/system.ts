@@ -29,9 +29,11 @@ export interface StackOptions {
   tcpPorts?: number;
   /** Everything by TLS, with an authority of the stack's own. */
   tls?: boolean;
+  /** Folder of another version that is to run. Default: this one. */
+  root?: string;
 }
 
-const MAIN = fileURLToPath(new URL('../../deploy/local/src/main.ts', import.meta.url));
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const READY_MS = 90_000;
 const RESTART_MS = 240_000;
 const STOP_MS = 30_000;
@@ -39,14 +41,23 @@ const STOP_MS = 30_000;
 /** The whole system, as `npm start` runs it, on free ports and with a state dir of its own. */
 export class Stack extends System {
   readonly stateDir: string;
+  readonly #root: string;
   readonly #env: Record<string, string>;
   readonly #ownsDir: boolean;
   readonly #ports: PortBlock;
   #child: ChildProcess;
   #info: StackInfo;
 
-  private constructor(running: Running, ports: PortBlock, stateDir: string, ownsDir: boolean, env: Record<string, string>) {
+  private constructor(
+    running: Running,
+    root: string,
+    ports: PortBlock,
+    stateDir: string,
+    ownsDir: boolean,
+    env: Record<string, string>,
+  ) {
     super();
+    this.#root = root;
     this.#info = running.info;
     this.#child = running.child;
     this.#ports = ports;
@@ -68,7 +79,8 @@ export class Stack extends System {
       CULVERT_STATE_DIR: stateDir,
     };
     try {
-      return new Stack(await launch(env, stateDir), ports, stateDir, ownsDir, env);
+      const root = options.root ?? ROOT;
+      return new Stack(await launch(root, env, stateDir), root, ports, stateDir, ownsDir, env);
     } catch (error) {
       ports.release();
       if (ownsDir) rmSync(stateDir, { recursive: true, force: true });
@@ -99,10 +111,11 @@ export class Stack extends System {
     return this.#env;
   }
 
-  /** Stops the whole system and starts it again with the same settings and state. */
-  async restart(): Promise<void> {
+  /** Stops the whole system and starts it again with the same settings and state, or with what `meanwhile` makes of that. */
+  async restart(meanwhile: () => Promise<void> | void = () => {}): Promise<void> {
     await this.#halt('SIGTERM');
-    const { child, info } = await launch(this.#env, this.stateDir);
+    await meanwhile();
+    const { child, info } = await launch(this.#root, this.#env, this.stateDir);
     this.#child = child;
     this.#info = info;
   }
@@ -167,10 +180,10 @@ interface Running {
   info: StackInfo;
 }
 
-async function launch(env: Record<string, string>, stateDir: string): Promise<Running> {
+async function launch(root: string, env: Record<string, string>, stateDir: string): Promise<Running> {
   // That of a killed stack must not be taken for this one's.
   rmSync(join(stateDir, 'stack.json'), { force: true });
-  const child = fork(MAIN, [], {
+  const child = fork(join(root, 'deploy/local/src/main.ts'), [], {
     env: { PATH: process.env.PATH, ...env },
     execArgv: [],
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],

@@ -13,7 +13,9 @@ const REGISTERING_AT_ONCE = 32;
 const SPARE_PORTS = 100;
 /** Longer than a storm of the largest fleet that fits one machine. */
 const STORM_MS = 600_000;
-const FORK_MS = 10_000;
+const FORK_MS = 30_000;
+/** No visitor waits longer than half of it. */
+const VISITORS_END_MS = 60_000;
 
 interface Crowd {
   child: ChildProcess;
@@ -36,6 +38,8 @@ export class Load {
   readonly #crowds: Crowd[] = [];
   readonly #visitors: ChildProcess[] = [];
   #window = emptyWindow();
+  /** Visitors inside, as they said last. */
+  #open = 0;
   #phase: Phase | undefined;
   #sampler: Sampler | undefined;
 
@@ -76,7 +80,9 @@ export class Load {
     await this.#during('visitors', async () => {
       this.#tellVisitors({ kind: 'rate', perSecond: rate / this.#visitors.length });
       await this.#for(visitorsS);
+      this.#open = Number.POSITIVE_INFINITY; // until they have said otherwise
       this.#tellVisitors({ kind: 'rate', perSecond: 0 });
+      await this.#until(() => this.#open === 0, VISITORS_END_MS);
     });
     if (storm) {
       await this.#during('storm', async () => {
@@ -84,7 +90,7 @@ export class Load {
         await this.#until(() => this.#ready < devices, STORM_MS);
         await this.#until(() => this.#ready === devices, STORM_MS);
       });
-      await this.#during('after', () => this.#for(idleS));
+      await this.#during('after', () => this.#for(this.#options.emptyS));
     }
     return {
       at: new Date().toISOString(),
@@ -271,6 +277,7 @@ export class Load {
     });
     child.on('message', (report: VisitorsReport) => {
       const phase = this.#phase;
+      this.#open = report.open;
       this.#window.httpMs.push(...report.httpMs);
       this.#window.tcpMs.push(...report.tcpMs);
       for (const [why, count] of Object.entries(report.failures)) {

@@ -23,7 +23,7 @@ let next = 0;
 const pages: string[] = [];
 const ports: number[] = [];
 const at = new Map<number, { pages: number } | { ports: number }>();
-const empty = (): VisitorsReport => ({ kind: 'visits', httpMs: [], tcpMs: [], failures: {}, skipped: 0 });
+const empty = (): VisitorsReport => ({ kind: 'visits', httpMs: [], tcpMs: [], failures: {}, skipped: 0, open });
 let report = empty();
 const agent = new Agent({ keepAlive: true, maxFreeSockets: 64 });
 
@@ -121,7 +121,7 @@ process.on('message', (message: ToVisitors) => {
 });
 setInterval(beat, BEAT_MS);
 setInterval(() => {
-  process.send?.(report);
+  process.send?.({ ...report, open });
   report = empty();
 }, REPORT_MS);
 process.on('disconnect', () => process.exit(0));

@@ -45,6 +45,8 @@ export interface VisitorsReport {
   failures: Record<string, number>;
   /** Due but not begun, because too many were open: then the figures are of a lower rate. */
   skipped: number;
+  /** Being served now. */
+  open: number;
 }
 
 export type ToCrowd = CrowdPlan | { kind: 'drop' };

@@ -22,7 +22,8 @@ describe('the systemd units', () => {
       writeFileSync(join(root, path), text);
       if (path.startsWith('usr/')) chmodSync(join(root, path), 0o755);
     };
-    for (const program of ['usr/lib/culvert/node', 'usr/bin/culvert-agent', 'usr/sbin/nginx']) write(program, '#!/bin/sh\n');
+    for (const program of ['usr/lib/culvert/node', 'usr/bin/culvert-agent', 'usr/sbin/nginx', 'usr/bin/kill'])
+      write(program, '#!/bin/sh\n');
     for (const name of readdirSync(SYSTEMS).filter((file) => file.endsWith('.target')))
       write(`lib/systemd/system/${name}`, readFileSync(join(SYSTEMS, name), 'utf8'));
     cpSync(UNITS, join(root, 'etc/systemd/system'), { recursive: true });

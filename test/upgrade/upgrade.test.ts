@@ -1,0 +1,112 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { checkEvents } from '../faults/event-check.ts';
+import { type RunningAgent, type Stack, startStack } from '../harness/system.ts';
+import { startWebTarget, type Target } from '../harness/targets.ts';
+import { Pages } from './pages.ts';
+import { hasPrevious, installPrevious, PREVIOUS, replaceFiles } from './previous.ts';
+import { agentOf, reloadEdge, renewRights, restartInstance } from './steps.ts';
+
+const there = hasPrevious();
+if (!there) console.warn(`NOT TESTED: upgrades; this clone has no history with ${PREVIOUS}`);
+
+/** One after the other, as below; within a test the order of its lines is that of an upgrade. */
+describe.skipIf(!there)('an upgrade from the previous version, under visitors', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'culvert-upgrade-'));
+  /** What is upgraded, and another copy that stays as it is: its agent is a device that nobody upgrades. */
+  const installed = join(dir, 'installed');
+  const former = join(dir, 'former');
+  let stack: Stack;
+  let web: Target;
+  let pages: Pages;
+  const urls = new Map<string, string>();
+
+  const connect = async (name: string, program?: string[]): Promise<RunningAgent> => {
+    const token = await stack.addDevice(name);
+    const agent = await stack.runAgent({
+      ...{ name, token, mappings: [`80=127.0.0.1:${web.port}`] },
+      ...(program === undefined ? {} : { program }),
+    });
+    const url = agent.endpoint(80).url as string;
+    urls.set(name, url);
+    pages.visit(new URL(url).host);
+    return agent;
+  };
+  const instances = (last: string): string[] => {
+    const order = ['lease-manager', 'port-allocator', 'tcp-listener', 'ws-ingress', 'admin'];
+    return order.map((name) => `${name}-${last}`);
+  };
+
+  beforeAll(async () => {
+    await Promise.all([installPrevious(installed), installPrevious(former)]);
+    web = await startWebTarget();
+    stack = await startStack({
+      root: installed,
+      env: {
+        CULVERT_REPLICAS: 'lease-manager=2,port-allocator=2,tcp-listener=2,ws-ingress=2,admin=2',
+        CULVERT_LIMIT_WIND_DOWN_MS: '5000',
+      },
+    });
+    pages = new Pages(stack.info.edge);
+    await connect('aged', agentOf(former));
+    await connect('young');
+  }, 240_000);
+  afterAll(async () => {
+    await pages?.stop();
+    await stack?.stop();
+    await web?.close();
+    rmSync(dir, { recursive: true, force: true });
+  }, 120_000);
+
+  it('replaces files and rights while everything runs', async () => {
+    replaceFiles(installed);
+    await renewRights(stack);
+    expect((await stack.admin('GET', '/v1/devices/aged')).status).toBe(200);
+  }, 60_000);
+
+  it('has one of each service of the new version beside one of the former, with agents of both', async () => {
+    for (const id of instances('1')) await restartInstance(stack, id);
+    await connect('aged-2', agentOf(former));
+    await connect('young-2');
+    expect(pages.faults).toEqual([]);
+  }, 400_000);
+
+  it('has the new version alone, then the new edge, and has lost no request', async () => {
+    for (const id of instances('2')) await restartInstance(stack, id);
+    reloadEdge(stack);
+    const before = pages.served;
+    await connect('aged-3', agentOf(former));
+    await connect('young-3');
+    const until = performance.now() + 60_000;
+    while (pages.served < before + 50) {
+      expect(performance.now(), `only ${pages.served - before} requests were served since`).toBeLessThan(until);
+      await new Promise((done) => setTimeout(done, 50));
+    }
+    await pages.stop();
+    expect(pages.faults).toEqual([]);
+    expect(pages.served).toBeGreaterThan(100);
+  }, 400_000);
+
+  it('has told every event in order', async () => {
+    const { faults, events } = checkEvents(await stack.storedEvents('CULVERT_EVENTS', '*.*.*'));
+    expect(faults).toEqual([]);
+    expect(events).toBeGreaterThanOrEqual(12);
+  }, 60_000);
+
+  it('starts from what the former version has stored: the same names', async () => {
+    await stack.restart();
+    const until = performance.now() + 90_000;
+    for (const url of urls.values()) {
+      for (;;) {
+        const { status, body } = await stack
+          .fetchHost(new URL(url).host)
+          .catch((error: Error) => ({ status: 0, body: error.message }));
+        if (status === 200 && body.includes('hello from')) break;
+        expect(performance.now(), `${url}: ${status} ${body.slice(0, 200)}`).toBeLessThan(until);
+        await new Promise((done) => setTimeout(done, 200));
+      }
+    }
+  }, 240_000);
+});
