@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { expect, it } from 'vitest';
-import { capacityTable, FIGURES, PAGE, readFigures, simulationFigures } from '../simulation/capacity.ts';
+import { capacityTable, PAGE, readFigures, simulationFigures } from '../simulation/capacity.ts';
 import { markdown } from '../simulation/page.ts';
 import { simulate } from '../simulation/simulation.ts';
 
@@ -24,6 +24,5 @@ it('fills a real store with leases step by step, and measures every way in and o
 
 it('is what the table of the docs was made of', async () => {
   const figures = await readFigures();
-  expect(Object.keys(figures).sort(), FIGURES.pathname).toEqual(['load', 'simulation']);
   expect(await readFile(PAGE, 'utf8')).toContain(`<!-- capacity -->\n${capacityTable(figures)}\n<!-- end of capacity -->`);
 });
