@@ -10,7 +10,15 @@ import { runTests } from './vitest-run.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 /** Tests that take minutes, most of them waiting: `npm run test:long`, which `.ci/run` calls after `npm test`. */
-const LONG_FOLDERS = ['test/survival', 'test/conformance/broken', 'test/load', 'test/upgrade', 'test/operating', 'test/nats-cli', 'test/dashboard/long'];
+const LONG_FOLDERS = [
+  'test/survival',
+  'test/conformance/broken',
+  'test/load',
+  'test/upgrade',
+  'test/operating',
+  'test/nats-cli',
+  'test/dashboard/long',
+];
 /** `test/containers` is a command of its own: `npm run test:containers`. */
 const LONG_TESTS = [...LONG_FOLDERS, 'test/containers'].map((folder) => `${folder}/**`);
 /** Tests that run a whole stack. */
