@@ -120,7 +120,7 @@ export function capacityTable({ load, simulation }: CapacityFigures): string {
       (n) => gib(n * eventsADay * eventBytes * EVENTS_DAYS),
     ],
     [
-      'an emptied Redis is full again after',
+      'an emptied Redis is full again, for its own part, after',
       `10 s + N × ${show(restoreMicros)} µs`,
       (n) => `${show(10 + (n * restoreMicros) / 1e6)} s`,
     ],
