@@ -5,7 +5,7 @@
  *
  * DOCKER_HOST set: that engine is used, with the images that are there under the names of deploy/compose.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { installSystemPackages } from '../../deploy/local/bin/system.mjs';
@@ -18,8 +18,10 @@ const startedAt = performance.now();
 const say = (text: string): void => console.log(`${Math.round((performance.now() - startedAt) / 1000)} s: ${text}`);
 
 let engine: Engine | undefined;
+let tests: ChildProcess | undefined;
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => {
+    tests?.kill('SIGTERM');
     void (engine?.stop() ?? Promise.resolve()).finally(() => process.exit(130));
   });
 }
@@ -53,6 +55,7 @@ process.exit(code);
 async function runTests(env: Record<string, string>, inside: readonly string[]): Promise<number> {
   const [command = '', ...args] = [...inside, process.execPath, join(import.meta.dirname, 'run.ts')];
   const child = spawn(command, args, { cwd: ROOT, env: { ...process.env, ...env }, stdio: ['ignore', 'inherit', 'inherit'] });
+  tests = child;
   return new Promise((resolve) => {
     child.once('error', () => resolve(1));
     child.once('exit', (status) => resolve(status ?? 1));
