@@ -91,8 +91,8 @@ describe('the command line', () => {
     const first = stack.culvert('events', '--device', 'porch', '--count', '2', '--json');
     // Whatever was missed by a late start comes again with the next move; two are enough.
     const moving = (async () => {
-      for (let i = 0; i < 10 && !(await Promise.race([first.then(() => true), delay(1_500).then(() => false)])); i++) {
-        await stack.culvert('device', 'disconnect', 'porch');
+      for (let i = 0; i < 16 && !(await Promise.race([first.then(() => true), delay(1_500).then(() => false)])); i++) {
+        await stack.admin('POST', '/v1/devices/porch/disconnect');
       }
     })();
     const lines = (await first).stdout
