@@ -29,8 +29,8 @@ export class StandIns {
     this.#redis = redis;
   }
 
-  /** That of the present tenure; undefined while there is none. */
-  async of(lease: Named): Promise<StandIn | undefined> {
+  /** That of the present tenure, or `whatever` tenure it is of; undefined while there is none. */
+  async of(lease: Named, whatever = false): Promise<(StandIn & { epoch: number }) | undefined> {
     const names = named(lease);
     if (names.length === 0) return undefined;
     const found = await Promise.all(
@@ -39,13 +39,19 @@ export class StandIns {
         const [text, leftMs] = await guarded(() => Promise.all([this.#redis.get(key), this.#redis.pttl(key)]));
         const [epoch, address = '', listener = ''] = text?.split(' ') ?? [];
         const public_port = Number(address.slice(address.lastIndexOf(':') + 1));
-        return Number(epoch) === lease.epoch ? { endpoint: { ...endpoint, public_port }, listener, leftMs } : undefined;
+        const counts = text !== null && (whatever || Number(epoch) === lease.epoch);
+        return counts ? { endpoint: { ...endpoint, public_port }, listener, leftMs, epoch: Number(epoch) } : undefined;
       }),
     );
     const listener = found[0]?.listener;
     const endpoints = found.flatMap((one) => (one?.listener === listener && one !== undefined ? [one.endpoint] : []));
     if (listener === undefined || endpoints.length < names.length) return undefined;
-    return { listener, endpoints, leftMs: Math.max(0, Math.min(...found.map((one) => one?.leftMs ?? 0))) };
+    return {
+      listener,
+      endpoints,
+      epoch: found[0]?.epoch ?? 0,
+      leftMs: Math.max(0, Math.min(...found.map((one) => one?.leftMs ?? 0))),
+    };
   }
 
   /** The names are served there from now on; false when the lease is another by now. */

@@ -81,15 +81,16 @@ export class StandDown {
   async #end(device: string, listener: string, isBack: boolean): Promise<void> {
     const { store, bus, limits, log } = this.#deps;
     const { lease, ...known } = await store.leases.get(device);
-    const present = lease === null ? undefined : await store.standIns.of(lease);
+    const present = lease === null ? undefined : await store.standIns.of(lease, true);
     if (lease === null || present === undefined) return store.standIns.forget(device, listener);
-    if (lease.listener === listener) {
+    // One of an earlier tenure is of no use to anybody.
+    if (lease.listener === listener && present.epoch === lease.epoch) {
       if (!isBack) return;
       // Acknowledged: its ports are open.
       const bound = await bus.requestOf(listener, 'listener.bind', bindOfLease(lease, known)).catch(() => undefined);
       if (bound?.ok !== true) return;
     }
-    await store.standIns.end({ ...lease, listener }, lease.epoch);
+    await store.standIns.end({ ...lease, listener }, present.epoch);
     log.info({ event: 'stand_in.ended', device, epoch: lease.epoch, listener, stand_in: present.listener });
     // An edge that did not hear of it goes there for ROUTE_AGE_MS more.
     setTimeout(() => void this.#close(device, present).catch(() => {}), limits.ROUTE_AGE_MS).unref();
