@@ -64,7 +64,16 @@ describe('the first device of the README', () => {
       },
       60_000,
     );
-    expect(await stack.fetchHost(new URL(url).host)).toEqual({ status: 200, body: '<h1>hello</h1>\n' });
+    // The server of the page may begin to listen later than the agent is ready.
+    const page = await until(
+      'the page is served',
+      async () => {
+        const answer = await stack.fetchHost(new URL(url).host);
+        return answer.status === 200 ? answer.body : undefined;
+      },
+      60_000,
+    );
+    expect(page).toBe('<h1>hello</h1>\n');
   }, 150_000);
 
   it('is made private, shared, shown and revoked by the other commands', async () => {
