@@ -9,7 +9,7 @@ const ROOT = join(import.meta.dirname, '../..');
 const WORKSPACES = [
   ...['libs/contracts', 'libs/wire', 'libs/relay', 'libs/bus', 'libs/lease-store', 'libs/service-kit'],
   ...['services/ws-ingress', 'services/tcp-listener', 'services/lease-manager', 'services/port-allocator', 'services/admin'],
-  ...['agent/sdk', 'agent/cli', 'openresty', 'deploy/local'],
+  ...['agent/sdk', 'agent/cli', 'openresty', 'deploy/local', 'dashboard'],
 ];
 
 interface Violation {

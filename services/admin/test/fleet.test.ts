@@ -79,6 +79,12 @@ it('has a device at once that was added here, and reads one device again rather 
   expect(api.served.filter((command) => command === 'device.list')).toEqual([]);
 });
 
+it('answers after somebody has asked to change a device whose name is none', async () => {
+  await names('q=a');
+  expect((await api.call('DELETE', '/v1/devices/No%20Name')).status).toBe(400);
+  expect(await names('q=anna')).toEqual(['anna']);
+});
+
 it('refuses an order and a state that there are not, and says which there are', async () => {
   expect((await api.call('GET', '/v1/devices?sort=size')).body).toMatchObject({ status: 400, code: 'bad_request' });
   expect((await api.call('GET', '/v1/devices?state=happy')).body).toMatchObject({ status: 400, code: 'bad_request' });

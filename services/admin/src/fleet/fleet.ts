@@ -1,5 +1,5 @@
 import type { Bus } from '@culvert/bus';
-import { EVENTS_SUBJECTS } from '@culvert/contracts';
+import { EVENTS_SUBJECTS, faultOfDeviceName } from '@culvert/contracts';
 import type { DeviceView } from '../device-view.ts';
 
 export interface FleetDeps {
@@ -66,6 +66,7 @@ export class Fleet {
   /** The device has changed: it is read again before the next answer. */
   touch(device: string): void {
     if (this.#entries.size === 0) return; // nobody has asked yet
+    if (faultOfDeviceName(device) !== undefined) return; // the audit log has refused names too
     if (this.#changed.size < MOST_CHANGED) this.#changed.add(device);
     else this.#tooMany = true;
   }
