@@ -34,6 +34,7 @@ export async function buildDashboard(): Promise<boolean> {
   const stamp = join(DIST, STAMP);
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === digest) return false;
   const { build } = await import('vite');
+  const { NODE_ENV } = process.env;
   const made = mkdtempSync(join(HOME, '.dist-'));
   try {
     await build({ configFile: join(HOME, 'vite.config.ts'), build: { outDir: made } });
@@ -48,6 +49,9 @@ export async function buildDashboard(): Promise<boolean> {
     replace(made);
   } finally {
     rmSync(made, { recursive: true, force: true });
+    // Vite leaves `production` behind: services that this process starts would take it for theirs.
+    if (NODE_ENV === undefined) delete process.env.NODE_ENV;
+    else process.env.NODE_ENV = NODE_ENV;
   }
   return true;
 }

@@ -12,12 +12,14 @@ const ROOT = join(import.meta.dirname, '../..');
 /** Tests that take minutes, most of them waiting: `npm run test:long`, which `.ci/run` calls after `npm test`. */
 const LONG_FOLDERS = [
   'test/survival',
-  'test/conformance/broken',
+  'test/conformance',
   'test/load',
   'test/upgrade',
   'test/operating',
   'test/nats-cli',
   'test/dashboard/long',
+  'test/bench',
+  'agent/native/ports/lwip',
 ];
 /** `test/containers` is a command of its own: `npm run test:containers`. */
 const LONG_TESTS = [...LONG_FOLDERS, 'test/containers'].map((folder) => `${folder}/**`);

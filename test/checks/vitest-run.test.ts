@@ -18,6 +18,10 @@ const run = (): Promise<TestResults> => runTests({ root, only: [], exclude: ['le
 const file = (name: string, text: string): void => writeFileSync(join(root, `${name}.test.mjs`), text);
 
 describe('the runner of all tests', () => {
+  it('starts no test as if in production, whatever it has built before', () => {
+    expect(process.env.NODE_ENV).toBe('test');
+  });
+
   it('counts what passed and leaves out what it is told to', async () => {
     file('one', PASSES + PASSES);
     file('left-out', FAILS);

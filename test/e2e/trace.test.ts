@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect } from '@nats-io/transport-node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -60,10 +60,16 @@ async function frozen<T>(pid: number, act: () => Promise<T>): Promise<T> {
   const all = [pid, ...children];
   for (const one of all) process.kill(one, 'SIGSTOP');
   try {
+    await until('every thread stands still', async () => (all.every(standsStill) ? true : undefined));
     return await act();
   } finally {
     for (const one of all) process.kill(one, 'SIGCONT');
   }
+}
+
+function standsStill(pid: number): boolean {
+  const threads = readdirSync(`/proc/${pid}/task`);
+  return threads.every((thread) => / T /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8').replace(/^.*\)/, '')));
 }
 
 describe('the trace of a device', () => {

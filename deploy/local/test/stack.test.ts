@@ -79,7 +79,7 @@ describe('a running stack', () => {
   it('names the port that is taken and its setting', async () => {
     const { port } = new URL(info.edge);
     const dir = mkdtempSync(join(tmpdir(), 'culvert-taken-'));
-    const { code, text } = await refused({ CULVERT_STATE_DIR: dir, CULVERT_PORT: port });
+    const { code, text } = await refused({ CULVERT_STATE_DIR: dir, CULVERT_PORT: port, CULVERT_TCP_PORTS: '60000-60009' });
     rmSync(dir, { recursive: true });
     expect(code).toBe(2);
     expect(text).toContain(`CULVERT_PORT=${port}: port ${port} is taken by another program`);
