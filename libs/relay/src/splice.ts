@@ -130,12 +130,18 @@ export class Splice {
     this.#reader.start();
   }
 
+  /** Data came for the TCP side, and goes there. Not to be called after `end`. */
+  write(bytes: Buffer, from: number, to: number): void {
+    this.gather(bytes, from, to);
+    this.handOn();
+  }
+
   /**
    * Data came for the TCP side; `handOn` must follow before `bytes` are used again. Pieces of the same read, which frame headers
    * stand between, become one write: to move the shorter one over the header costs less than a write of its own. Not to be
    * called after `end`.
    */
-  write(bytes: Buffer, from: number, to: number): void {
+  gather(bytes: Buffer, from: number, to: number): void {
     this.#down += to - from;
     const before = this.#gathered;
     if (before?.bytes !== bytes) {

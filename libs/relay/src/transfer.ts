@@ -286,7 +286,7 @@ export class Transfer {
 
   #onData(bytes: Buffer, from: number, to: number): void {
     const splice = this.#acceptBinary();
-    if (splice !== undefined) splice.write(bytes, from, to);
+    if (splice !== undefined) splice.gather(bytes, from, to);
   }
 
   #onEnd(): void {
