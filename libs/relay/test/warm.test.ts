@@ -294,9 +294,9 @@ describe('heartbeats of a transfer', () => {
   });
 
   it('keep a device that answers', async () => {
-    const { host, device } = await warmPair(() => {}, { heartbeatMs: 40 });
+    const { host, device } = await warmPair(() => {}, { heartbeatMs: 400 }); // given up after a second
     const since = performance.now();
-    await until('several heartbeats have passed', () => performance.now() - since > 300);
+    await until('several heartbeats have passed', () => performance.now() - since > 1_500);
     expect(host.idle).toBe(true);
     expect(device.idle).toBe(true);
   });
