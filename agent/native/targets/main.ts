@@ -4,6 +4,7 @@
  * suite, the others its short part; `--all`, or a name, gives the whole to each. The last line is `N passed, N failed`.
  */
 
+import { createHash } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -48,7 +49,12 @@ const SHORT = new Set([
 ]);
 
 const { values, positionals: only } = parseArgs({ options: { all: { type: 'boolean' } }, allowPositionals: true });
-const dir = join(tmpdir(), 'culvert-native-targets'); // builds are kept from one run to the next
+/** Builds are kept from one run to the next of the same checkout; CMake refuses those of another. */
+const checkout = createHash('sha256')
+  .update(import.meta.dirname)
+  .digest('hex')
+  .slice(0, 12);
+const dir = join(tmpdir(), `culvert-native-targets-${checkout}`);
 const startedAt = performance.now();
 let passed = 0;
 let failed = 0;
