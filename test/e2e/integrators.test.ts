@@ -7,7 +7,6 @@ import { promisify } from 'node:util';
 import { connectEvents, type Events } from '@culvert/events';
 import { request } from 'undici';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { findProgram } from '../../deploy/local/bin/system.mjs';
 import { type Stack, startStack } from '../harness/system.ts';
 import { echo, startTcpTarget, startWebTarget, type Target } from '../harness/targets.ts';
 import { tcpVisitor, until } from './support.ts';
@@ -111,12 +110,6 @@ describe('an integrator with the read-only user', () => {
     expect(second.lines().filter((line) => line.includes('alice'))).toEqual([]);
     second.child.kill('SIGKILL');
   }, 90_000);
-
-  it.skipIf(findProgram('nats') === undefined)('follows by the `nats` command', async () => {
-    const args = ['--server', stack.info.nats, 'kv', 'get', 'CULVERT_DEVICES', 'device.alice', '--raw'];
-    const { stdout } = await run('nats', args, { env: { PATH: process.env.PATH, HOME: dir } });
-    expect(JSON.parse(stdout)).toMatchObject({ device: 'alice', state: 'grace' });
-  });
 });
 
 describe('who watches visitors', () => {
