@@ -1,5 +1,5 @@
 /**
- * `npm run test:faults`: every fault in real time with the limits as they are shipped, about 25 minutes; FAULT_MINUTES goes on
+ * `npm run test:faults`: every fault in real time with the limits as they are shipped, about a quarter of an hour; FAULT_MINUTES goes on
  * longer. At the end a storm of 5,000 devices (or FAULT_DEVICES), and the store emptied under them. What is not well is tried
  * once more: wrong twice, it has failed. `short` runs the scaled-down version; a further argument is a pattern of the faults
  * to run. Ends with the table and the line `N passed, N failed`.

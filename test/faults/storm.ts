@@ -1,7 +1,7 @@
-import { Agent, request } from 'node:http';
 import { isErrorCode } from '@culvert/contracts';
 import { type Ending, initialBackoff, nextAttempt } from '@culvert/wire';
 import { WebSocket } from 'ws';
+import { registerDevices } from '../harness/registration.ts';
 import type { StackInfo } from '../harness/system.ts';
 
 /** One device of a storm: the wire protocol and the agent's own pace of reconnection, nothing behind it. */
@@ -122,7 +122,7 @@ export class Storm {
     const storm = new Storm();
     const { host } = new URL(info.edge);
     const names = Array.from({ length: count }, (_, at) => `storm-${at}`);
-    const tokens = await register(info, names);
+    const tokens = await registerDevices(info, names);
     const until = performance.now() + deadlineMs;
     for (const [at, name] of names.entries()) {
       const url = `ws://${host}/v1/control?name=${name}&ports=tcp:22&boot=${name}-0123456789abcdef`;
@@ -201,33 +201,6 @@ export class Storm {
         resolve();
       };
     });
-  }
-}
-
-const REGISTERING_AT_ONCE = 16;
-
-async function register(info: StackInfo, names: readonly string[]): Promise<string[]> {
-  const agent = new Agent({ keepAlive: true, maxSockets: REGISTERING_AT_ONCE });
-  const headers = { authorization: `Bearer ${info.adminToken}`, 'content-type': 'application/json' };
-  const add = (name: string): Promise<string> =>
-    new Promise((resolve, reject) => {
-      const asked = request(new URL('/v1/devices', info.admin), { method: 'POST', headers, agent }, (response) => {
-        let body = '';
-        response.on('data', (chunk: Buffer) => {
-          body += chunk.toString();
-        });
-        response.on('end', () => {
-          if (response.statusCode === 201) resolve((JSON.parse(body) as { token: string }).token);
-          else reject(new Error(`adding ${name}: ${response.statusCode} ${body}`));
-        });
-      });
-      asked.on('error', reject);
-      asked.end(JSON.stringify({ name }));
-    });
-  try {
-    return await Promise.all(names.map(add));
-  } finally {
-    agent.destroy();
   }
 }
 

@@ -1,15 +1,14 @@
 import { type ChildProcess, fork } from 'node:child_process';
-import { Agent, request } from 'node:http';
 import { Redis } from 'ioredis';
 import { percentile } from '../bench/figures.ts';
 import { machine } from '../bench/report.ts';
+import { registerDevices } from '../harness/registration.ts';
 import { type Stack, startStack } from '../harness/system.ts';
 import type { LoadOptions } from './options.ts';
 import { Sampler } from './sampler.ts';
 import type { LoadRun, Phase, PhaseName, Second } from './summary.ts';
 import type { CrowdPlan, CrowdProgress, ToCrowd, ToVisitors, VisitorsReport } from './words.ts';
 
-const REGISTERING_AT_ONCE = 32;
 const SPARE_PORTS = 100;
 /** Longer than a storm of the largest fleet that fits one machine. */
 const STORM_MS = 600_000;
@@ -199,39 +198,10 @@ export class Load {
 
   async #register({ info }: Stack): Promise<CrowdPlan['devices']> {
     const startedAt = performance.now();
-    const agent = new Agent({ keepAlive: true, maxSockets: REGISTERING_AT_ONCE });
-    const headers = { authorization: `Bearer ${info.adminToken}`, 'content-type': 'application/json' };
-    const add = (name: string): Promise<string> =>
-      new Promise((resolve, reject) => {
-        const asked = request(new URL('/v1/devices', info.admin), { method: 'POST', headers, agent }, (response) => {
-          let body = '';
-          response.on('data', (chunk: Buffer) => {
-            body += chunk.toString();
-          });
-          response.on('end', () => {
-            if (response.statusCode === 201) resolve((JSON.parse(body) as { token: string }).token);
-            else reject(new Error(`adding ${name}: ${response.statusCode} ${body}`));
-          });
-        });
-        asked.on('error', reject);
-        asked.end(JSON.stringify({ name }));
-      });
-    const named: CrowdPlan['devices'] = [];
-    let next = 0;
-    const lane = async (): Promise<void> => {
-      while (next < this.#options.devices) {
-        const at = next++;
-        const name = `load-${at}`;
-        named[at] = { name, token: await add(name), ports: at % 2 === 0 ? '80' : 'tcp:9' };
-      }
-    };
-    try {
-      await Promise.all(Array.from({ length: REGISTERING_AT_ONCE }, lane));
-    } finally {
-      agent.destroy();
-    }
-    this.#tell(`${named.length} devices registered in ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
-    return named;
+    const names = Array.from({ length: this.#options.devices }, (_, at) => `load-${at}`);
+    const tokens = await registerDevices(info, names);
+    this.#tell(`${names.length} devices registered in ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
+    return names.map((name, at) => ({ name, token: tokens[at] ?? '', ports: at % 2 === 0 ? '80' : 'tcp:9' }));
   }
 
   async #startCrowds(stack: Stack, named: CrowdPlan['devices']): Promise<void> {
