@@ -54,6 +54,14 @@ describe('the ports of a listener', () => {
     expect(await f.redis.hlen(keys.heldPorts(LISTENER))).toBe(1);
   });
 
+  it('stay with the lease that uses them, whoever asks for their release', async () => {
+    const { epoch, endpoints } = await acquire(f, 'alice', {}, tcp);
+    const port = endpoints[0]?.public_port as number;
+    expect(await f.store.ports.release('alice', epoch, LISTENER, [port])).toBe(0);
+    expect(await f.store.ports.release('alice', epoch - 1, LISTENER, [port])).toBe(0);
+    expect(await f.redis.hgetall(keys.heldPorts(LISTENER))).toEqual({ [port]: `alice ${epoch}` });
+  });
+
   it('are announced as exhausted once a minute at most', async () => {
     expect(await f.store.ports.announceExhausted(LISTENER, 'alice')).toBe(true);
     expect(await f.store.ports.announceExhausted(LISTENER, 'bob')).toBe(false);

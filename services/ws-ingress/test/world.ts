@@ -18,6 +18,8 @@ export class World {
   readonly released: CommandRequest<'lease.release'>[] = [];
   readonly refused: CommandRequest<'listener.refused'>[] = [];
   onAcquire: (request: CommandRequest<'lease.acquire'>) => Promise<CommandReply<'lease.acquire'>>;
+  /** Comes before every answer to what an ingress asserts. */
+  onReassert: () => Promise<void> = async () => {};
   onRelease: () => CommandReply<'lease.release'> = () => ({ ok: true, state: 'grace' });
   /** What `lease.get` answers, by device. */
   readonly leases = new Map<string, { epoch: number; control: string }>();
@@ -44,7 +46,8 @@ export class World {
         world.released.push(request);
         return world.onRelease();
       },
-      'lease.reassert': ({ leases }) => {
+      'lease.reassert': async ({ leases }) => {
+        await world.onReassert();
         const lost = leases.filter(({ device, epoch, control }) => {
           const known = world.leases.get(device);
           return known?.epoch !== epoch || known.control !== control;
