@@ -8,6 +8,10 @@ import { EventsPage } from './pages/events.tsx';
 import { FleetPage } from './pages/fleet/fleet.tsx';
 import { InstancesPage } from './pages/instances.tsx';
 import { LoginPage } from './pages/login.tsx';
+import { KeysSection } from './pages/settings/keys.tsx';
+import { OperatorsSection } from './pages/settings/operators.tsx';
+import { SettingsPage } from './pages/settings/settings.tsx';
+import { WebhooksSection } from './pages/settings/webhooks.tsx';
 import { Failure, NotFound, Starting } from './ui/states.tsx';
 
 interface Context {
@@ -55,8 +59,22 @@ const device = createRoute({ getParentRoute: () => inside, path: '/devices/$name
 const instances = createRoute({ getParentRoute: () => inside, path: '/instances', component: InstancesPage });
 const events = createRoute({ getParentRoute: () => inside, path: '/events', component: EventsPage });
 const audit = createRoute({ getParentRoute: () => inside, path: '/audit', component: AuditPage });
+const settings = createRoute({ getParentRoute: () => inside, path: '/settings', component: SettingsPage });
+const settingsIndex = createRoute({
+  getParentRoute: () => settings,
+  path: '/',
+  beforeLoad: () => {
+    throw redirect({ to: '/settings/keys' });
+  },
+});
+const keys = createRoute({ getParentRoute: () => settings, path: '/keys', component: KeysSection });
+const webhooks = createRoute({ getParentRoute: () => settings, path: '/webhooks', component: WebhooksSection });
+const operators = createRoute({ getParentRoute: () => settings, path: '/operators', component: OperatorsSection });
 
-const tree = root.addChildren([login, inside.addChildren([fleet, device, instances, events, audit])]);
+const tree = root.addChildren([
+  login,
+  inside.addChildren([fleet, device, instances, events, audit, settings.addChildren([settingsIndex, keys, webhooks, operators])]),
+]);
 
 export const createAppRouter = (queries: QueryClient) =>
   createRouter({

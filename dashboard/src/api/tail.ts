@@ -1,5 +1,6 @@
 import { EVENT_TYPES } from '@culvert/contracts';
 import { useCallback, useEffect, useRef, useState } from 'react';
+import { words } from '../ui/format.ts';
 import { openStream } from './stream.ts';
 import type { CulvertEvent, VisitorRequest } from './types.ts';
 
@@ -34,19 +35,25 @@ const PAINT_MS = 200;
 const GROUPS = ['device', 'lease', 'conn', 'visitor'];
 let keys = 0;
 
+/** Codes are said in words; ids and addresses stay as they are. */
 function lineOf(type: string, data: Record<string, unknown>): string {
+  const code = (value: unknown): unknown => (typeof value === 'string' ? words(value) : value);
   const parts = type.startsWith('conn.')
-    ? [data.visitor, data.outcome, `port ${data.port}`]
-    : [data.reason, data.code, data.remote, data.instance];
+    ? [data.visitor, code(data.outcome), `port ${data.port}`]
+    : [code(data.reason), code(data.code), data.remote, data.instance];
   return parts.filter((part) => typeof part === 'string' && part !== '').join(' · ');
 }
 
 function tailEvent(type: string, at: number, device: string, line: string, json: unknown): TailEvent {
   const head = type.split('.')[0] ?? '';
   const group = GROUPS.includes(head) ? head : 'other';
-  return { key: keys++, type, group, at, device, line, json, text: `${type} ${device} ${line} ${words(line)}`.toLowerCase() };
+  return { key: keys++, type, group, at, device, line, json, text: `${type} ${device} ${line} ${codesOf(json)}`.toLowerCase() };
 }
-const words = (line: string): string => line.replaceAll('_', ' ');
+/** Codes as they are written in the event: they are searched, too. */
+function codesOf(json: unknown): string {
+  const { data, outcome } = json as { data?: Record<string, unknown>; outcome?: string };
+  return [outcome, data?.outcome, data?.reason, data?.code].filter((code) => typeof code === 'string').join(' ');
+}
 
 /** All events from now on, the newest first; bounded, and still while it is paused. */
 export function useTail(): Tail {
@@ -80,7 +87,7 @@ export function useTail(): Tail {
     const onEvent = ({ type, time, subject, data }: CulvertEvent, json: unknown): void =>
       add(tailEvent(type, Date.parse(time), subject, lineOf(type, data), json));
     const onRequest = (one: VisitorRequest): void => {
-      const line = `${one.method} ${one.path} · ${one.status}${one.outcome === 'ok' ? '' : ` ${one.outcome}`} · ${one.remote} · ${one.ms} ms`;
+      const line = `${one.method} ${one.path} · ${one.status}${one.outcome === 'ok' ? '' : ` ${words(one.outcome)}`} · ${one.remote} · ${one.ms} ms`;
       add(tailEvent('visitor.request', one.at, one.device, line, one));
     };
     const stop = openStream({

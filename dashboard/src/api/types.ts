@@ -173,3 +173,53 @@ export interface AuditEntry {
   outcome: string;
   detail: Record<string, string | number | boolean | null>;
 }
+
+export interface Policy {
+  visitors?: number;
+  visitors_per_second?: number;
+  bytes_per_second?: number;
+  day_bytes_alert?: number;
+  day_bytes_cap?: number;
+  ports?: string[];
+  forward?: number[];
+  allow?: { port: number; from: string[] }[];
+}
+
+export interface ReservedHost {
+  port: number;
+  label: string;
+}
+
+export interface EnrolmentKey {
+  id: string;
+  labels: Record<string, string>;
+  notes: string;
+  uses_left: number | null;
+  created_at: number;
+  created_by: string;
+  expires_at: number | null;
+}
+
+export interface KnownOperator extends Operator {
+  created_at: number;
+  created_by: string;
+}
+
+export interface Webhook {
+  id: string;
+  url: string;
+  types: string[];
+  devices: string[];
+  state: 'on' | 'disabled';
+  disabled_at: number | null;
+  disabled_reason: string | null;
+  replaying: boolean;
+  created_at: number;
+  created_by: string;
+}
+
+export interface DeadLetter {
+  at: number;
+  reason: string;
+  event: CulvertEvent;
+}

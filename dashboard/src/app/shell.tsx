@@ -15,6 +15,7 @@ const PAGES = [
   { to: '/instances', name: 'Instances', icon: 'instances', admin: false },
   { to: '/events', name: 'Events', icon: 'events', admin: false },
   { to: '/audit', name: 'Audit', icon: 'audit', admin: true },
+  { to: '/settings', name: 'Settings', icon: 'settings', admin: false },
 ] as const;
 
 /** What all pages stand in: navigation, who is logged in, and whether what is seen is live. */

@@ -3,7 +3,7 @@ import { useEffect, useRef } from 'react';
 import { Dialog } from '../ui/dialog.tsx';
 import { nextTheme } from './theme.ts';
 
-const GO = { f: '/', i: '/instances', e: '/events', a: '/audit' } as const;
+const GO = { f: '/', i: '/instances', e: '/events', a: '/audit', s: '/settings' } as const;
 const SECOND_KEY_MS = 1_500;
 
 export const SHORTCUTS: readonly [keys: string, what: string][] = [
@@ -12,6 +12,7 @@ export const SHORTCUTS: readonly [keys: string, what: string][] = [
   ['g i', 'Go to the instances'],
   ['g e', 'Go to the events'],
   ['g a', 'Go to the audit log'],
+  ['g s', 'Go to the settings'],
   ['↓ ↑', 'Next and previous device of the list'],
   ['p', 'Pause or go on (events)'],
   ['t', 'Colours: as the system, light, dark'],

@@ -1,7 +1,6 @@
 import { Link } from '@tanstack/react-router';
 import { memo, useEffect, useMemo, useState } from 'react';
 import { type Tail, type TailEvent, useTail } from '../api/tail.ts';
-import { words } from '../ui/format.ts';
 import { Icon } from '../ui/icons.tsx';
 import { Empty } from '../ui/states.tsx';
 import { Clock } from '../ui/time.tsx';
@@ -116,7 +115,7 @@ const Row = memo(function Row({ event }: { event: TailEvent }) {
         <Clock at={at} />
         <span className={`kind ${group}`}>{type}</span>
         <span className="subject">{device}</span>
-        <span className="muted line">{words(line)}</span>
+        <span className="muted line">{line}</span>
       </button>
       {open ? (
         <div className="tail-detail">

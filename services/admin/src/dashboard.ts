@@ -4,7 +4,7 @@ import files from '@fastify/static';
 import type { FastifyPluginAsync, FastifyReply } from 'fastify';
 
 /** Addresses that the pages of the dashboard have in the browser; all of them are one document. */
-const PAGES = ['/', '/login', '/devices/:name', '/instances', '/events', '/audit'];
+const PAGES = ['/', '/login', '/devices/:name', '/instances', '/events', '/audit', '/settings', '/settings/:section'];
 
 /** Nothing is run, styled, framed or asked that does not come from this very server. */
 const HEADERS = {

@@ -3,7 +3,16 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { barriers } from '../axe.ts';
 import { logIn, type Scene, startScene } from '../scene.ts';
 
-const PAGES = ['/', '/devices/alice', '/instances', '/events', '/audit'];
+const PAGES = [
+  '/',
+  '/devices/alice',
+  '/instances',
+  '/events',
+  '/audit',
+  '/settings/keys',
+  '/settings/webhooks',
+  '/settings/operators',
+];
 
 // A busy machine takes its time to lay a page out.
 vi.setConfig({ testTimeout: 180_000 });

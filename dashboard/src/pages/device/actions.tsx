@@ -6,6 +6,7 @@ import { useMay } from '../../app/session.ts';
 import { Confirm } from '../../ui/dialog.tsx';
 import { Icon } from '../../ui/icons.tsx';
 import { useSay } from '../../ui/toasts.tsx';
+import { type Secret, ShownOnce } from '../settings/once.tsx';
 import { ShareDialog } from './share-dialog.tsx';
 
 /** What operators do to a device; others do not see any of it. */
@@ -14,7 +15,8 @@ export function DeviceActions({ device }: { device: Device }) {
   const mayAct = useMay('operator');
   const say = useSay();
   const queries = useQueryClient();
-  const [asked, setAsked] = useState<'disconnect' | 'revoke' | undefined>();
+  const [asked, setAsked] = useState<'disconnect' | 'revoke' | 'rotate' | undefined>();
+  const [made, setMade] = useState<Secret>();
   const [sharing, setSharing] = useState(false);
   if (!mayAct || revoked) return null;
   const again = (): Promise<void> => queries.invalidateQueries({ queryKey: ['device', name] });
@@ -33,6 +35,11 @@ export function DeviceActions({ device }: { device: Device }) {
     else say(`${name} is revoked`, `Not acknowledged yet by ${missing.join(', ')}.`, true);
     await again();
   };
+  const rotate = async (): Promise<void> => {
+    const { token } = await api<{ token: string }>('POST', `/v1/devices/${name}/token`);
+    const advice = 'Put it into the file of its token. The former one is good until this one is used first.';
+    setMade({ title: `A new token for ${name}`, label: 'Token', text: token, advice });
+  };
   const share = (): void => {
     if (endpoints.some(({ url }) => url !== undefined)) setSharing(true);
     else say('Nothing to share', `${name} has no page at present.`, true);
@@ -41,6 +48,9 @@ export function DeviceActions({ device }: { device: Device }) {
     <div className="actions">
       <button type="button" className="button" onClick={share}>
         <Icon name="link" /> Share
+      </button>
+      <button type="button" className="button" onClick={() => setAsked('rotate')}>
+        <Icon name="key" /> New token
       </button>
       {state === 'connected' ? (
         <button type="button" className="button" onClick={() => setAsked('disconnect')}>
@@ -51,6 +61,15 @@ export function DeviceActions({ device }: { device: Device }) {
         <Icon name="trash" /> Revoke
       </button>
       <ShareDialog device={device} open={sharing} onOpenChange={setSharing} />
+      <ShownOnce secret={made} close={() => setMade(undefined)} />
+      <Confirm
+        open={asked === 'rotate'}
+        onOpenChange={(open) => setAsked(open ? 'rotate' : undefined)}
+        title={`A new token for ${name}?`}
+        text="The former one is good until the new one is used first: nothing is cut."
+        action="Make it"
+        act={rotate}
+      />
       <Confirm
         open={asked === 'disconnect'}
         onOpenChange={(open) => setAsked(open ? 'disconnect' : undefined)}

@@ -13,7 +13,9 @@ import { AccessCard } from './access-card.tsx';
 import { DeviceActions } from './actions.tsx';
 import { Endpoints } from './endpoints.tsx';
 import { History } from './history.tsx';
+import { LabelLine } from './labels.tsx';
 import { useDeviceFeed } from './live.ts';
+import { PolicyCard } from './policy-card.tsx';
 import { TraceCard } from './trace-card.tsx';
 import { UsageCard } from './usage-card.tsx';
 import { VisitorsCard } from './visitors.tsx';
@@ -59,16 +61,7 @@ function Shown({ device }: { device: Device }) {
         </span>
         <DeviceActions device={device} />
       </div>
-      {Object.keys(device.labels).length === 0 && device.notes === '' ? null : (
-        <p className="labels">
-          {Object.entries(device.labels).map(([label, value]) => (
-            <small key={label} className="label">
-              {label}={value}
-            </small>
-          ))}
-          {device.notes === '' ? null : <span className="muted">{device.notes}</span>}
-        </p>
-      )}
+      <LabelLine device={device} />
       <div className="columns">
         <div className="column">
           <Endpoints device={device} />
@@ -90,6 +83,7 @@ function Shown({ device }: { device: Device }) {
           <TraceCard name={name} />
           <AccessCard name={name} />
           <Facts device={device} />
+          <PolicyCard name={name} />
           <UsageCard name={name} />
           <History name={name} />
         </div>
