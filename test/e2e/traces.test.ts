@@ -96,7 +96,7 @@ beforeAll(async () => {
   const [collecting, serving] = [await listening(collector.server), await listening(web)];
   stack = await startStack({ tcpPorts: 20, env: { CULVERT_OTLP_URL: `http://127.0.0.1:${collecting}` } });
   const token = await stack.addDevice('traced');
-  const mappings = [`80=127.0.0.1:${serving}`, `tcp:7=127.0.0.1:${tcp.port}`];
+  const mappings = [`80=127.0.0.1:${serving}`, `tcp:7=127.0.0.1:${tcp.port}`, 'tcp:9=127.0.0.1:1'];
   agent = await stack.runAgent({ name: 'traced', token, mappings });
 });
 afterAll(async () => {
@@ -109,7 +109,7 @@ afterAll(async () => {
   }
 });
 
-it('a visitor is one trace from the edge to the dial, under the id that the visitor was told', async () => {
+it('a visitor is one trace from the edge to the device, under the id that the visitor was told', async () => {
   const { visitor, seen } = await visit();
   const edge = await collector.of(visitor, 'edge GET');
   const listener = await collector.of(visitor, 'listener visitor');
@@ -123,8 +123,22 @@ it('a visitor is one trace from the edge to the dial, under the id that the visi
   expect(dial.parentSpanId).toBe(listener.spanId);
   expect(splice.parentSpanId).toBe(listener.spanId);
   expect(ingress).toMatchObject({ parentSpanId: dial.spanId, service: 'ws-ingress', about: { 'culvert.outcome': 'ok' } });
+  const agentPart = await collector.of(visitor, 'agent');
+  const [local, opened] = [await collector.of(visitor, 'agent local target'), await collector.of(visitor, 'agent transfer')];
+  expect(agentPart).toMatchObject({ parentSpanId: ingress.spanId, service: 'agent', about: { 'culvert.device': 'traced' } });
+  expect([local.parentSpanId, opened.parentSpanId]).toEqual([agentPart.spanId, agentPart.spanId]);
+  expect(BigInt(opened.startTimeUnixNano)).toBe(BigInt(local.endTimeUnixNano));
   expect(seen.traceparent).toBe(`00-${visitor}-${edge.spanId}-01`);
-  for (const { startTimeUnixNano: start, endTimeUnixNano: end } of [edge, listener, dial, splice, ingress]) {
+  for (const { startTimeUnixNano: start, endTimeUnixNano: end } of [
+    edge,
+    listener,
+    dial,
+    splice,
+    ingress,
+    agentPart,
+    local,
+    opened,
+  ]) {
     expect(BigInt(end)).toBeGreaterThanOrEqual(BigInt(start));
     expect(start).toMatch(/^1[0-9]{18}$/);
   }
@@ -153,4 +167,18 @@ it('a visitor of a tcp port has a trace that begins at the listener', async () =
     collector.spans.find(({ name, parentSpanId }) => name === 'listener visitor' && parentSpanId === undefined),
   );
   expect(span.about).toMatchObject({ 'culvert.device': 'traced', 'culvert.outcome': 'ok' });
+});
+
+it('a device says how its part went by a warm transfer, too, and that its local target refused', async () => {
+  const part = await until('a part of the device by a warm transfer', async () => {
+    await visit();
+    const warm = new Set(collector.spans.filter(({ name }) => name === 'listener warm').map(({ spanId }) => spanId));
+    return collector.spans.find(({ name, parentSpanId = '' }) => name === 'agent' && warm.has(parentSpanId));
+  });
+  expect(part).toMatchObject({ service: 'agent', about: { 'culvert.outcome': 'ok' } });
+  expect((await collector.of(part.traceId, 'agent local target')).parentSpanId).toBe(part.spanId);
+  await tcpVisitor(agent.endpoint(9).public_port as number, 'hello').catch(() => {});
+  await until('the refusal', async () =>
+    collector.spans.find(({ name, about }) => name === 'agent' && about['culvert.outcome'] === 'local_refused'),
+  );
 });

@@ -131,8 +131,11 @@ function messages(): Replay[] {
   });
 }
 
-/** Messages that only a server has to read; to the device's library they are of an unknown type. */
-const KNOWN_TO_OTHERS: ReadonlySet<string> = new Set(['open', 'open without credit', 'open with too much credit']);
+/** What only a server has to read, or not every device: to this library they are of an unknown type, or have an unknown field. */
+const KNOWN_TO_OTHERS: ReadonlySet<string> = new Set([
+  ...['open', 'open without credit', 'open with too much credit', 'traced', 'traced with a negative time'],
+  'dial with a trace context that is no text',
+]);
 
 interface Walk {
   name: string;

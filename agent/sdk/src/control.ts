@@ -195,6 +195,11 @@ export class Control implements Swept {
     this.#socket.sendText(encodeMessage({ type: 'refused', id, code }));
   }
 
+  /** Tells the server how long our part of a traced dial took, in milliseconds. */
+  traced(id: string, localMs: number, openMs: number): void {
+    this.#socket.sendText(encodeMessage({ type: 'traced', id, local_ms: Math.round(localMs), open_ms: Math.round(openMs) }));
+  }
+
   /** Says bye and closes, within CLOSE_MS; resolves when it is gone. */
   async leave(): Promise<void> {
     this.#socket.sendText(encodeMessage({ type: 'bye', code: 'bye', message: 'the agent stops' }));

@@ -37,6 +37,7 @@ export async function serveTransfer(
     gone,
   });
   if (!dial.path.startsWith(`${TRANSFER_PATH}/`)) return over('protocol_error');
+  const dialledAt = performance.now();
   let local: Socket;
   try {
     local = await connectLocal({ ...mapping.target, timeoutMs: settings.limits.LOCAL_CONNECT_MS, signal });
@@ -46,8 +47,13 @@ export async function serveTransfer(
     control.refuse(dial.id, code);
     return over(code);
   }
+  const localAt = performance.now();
+  const onOpen = (): void => {
+    if (dial.traceparent !== undefined) control.traced(dial.id, localAt - dialledAt, performance.now() - localAt);
+  };
   const inline = control.hasInline ? await control.openInline(dial.path) : undefined;
   if (inline !== undefined) {
+    onOpen();
     const { outcome, ...bytes } = await spliceInline(inline, local, { limits: settings.limits, signal });
     Object.assign(totals, bytes);
     return over(outcome);
@@ -58,6 +64,7 @@ export async function serveTransfer(
     const { socket, head, encrypted } = await opener.openDialled(control, dial.path, signal);
     const mask = encrypted ? 'zero' : 'random';
     transfer = new Transfer(socket, { role: 'client', head, mask, limits: settings.limits, onGone: () => onGone() });
+    onOpen();
   } catch (err) {
     local.resetAndDestroy();
     return over(outcomeOfFailure(err, signal));

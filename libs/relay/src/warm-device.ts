@@ -21,6 +21,7 @@ export class WarmDevice {
   readonly transfer: Transfer;
   readonly #options: WarmDeviceOptions;
   #assigned: AssignMessage | undefined;
+  #assignedAt = 0;
 
   /** @throws CulvertError `peer_reset` when the socket is already gone. */
   constructor(socket: net.Socket, options: WarmDeviceOptions) {
@@ -40,7 +41,11 @@ export class WarmDevice {
 
   /** Accepts the visitor of `assign` and joins it with the local target. See `Transfer.splice`. */
   splice(tcp: net.Socket, options: SpliceOptions = {}): Promise<SpliceResult> {
-    if (this.#assigned !== undefined) this.transfer.sendBeforeData({ type: 'accepted', id: this.#assigned.id });
+    if (this.#assigned !== undefined) {
+      const { id, traceparent } = this.#assigned;
+      const trace = traceparent === undefined ? {} : { local_ms: Math.round(performance.now() - this.#assignedAt) };
+      this.transfer.sendBeforeData({ type: 'accepted', id, ...trace });
+    }
     return this.transfer.splice(tcp, options);
   }
 
@@ -56,6 +61,7 @@ export class WarmDevice {
     if (message.type !== 'assign') return `message ${message.type} is not one that a server sends on a transfer connection`;
     if (this.#assigned !== undefined) return 'assign while another visitor is assigned';
     this.#assigned = message;
+    this.#assignedAt = performance.now();
     this.transfer.stray = 'hold';
     this.#options.onAssign(message);
     return undefined;

@@ -17,8 +17,8 @@ export interface NotTaken {
 }
 
 export interface OfferOptions extends SpliceOptions {
-  /** The device has a target for the visitor: from here on it is served. */
-  onAccepted?(): void;
+  /** The device has a target for the visitor: from here on it is served. `localMs`: how long that took, if it was traced and the device says so. */
+  onAccepted?(localMs: number | undefined): void;
 }
 
 export interface WarmHostOptions extends Omit<TransferOptions, 'role' | 'mask'> {
@@ -78,7 +78,7 @@ export class WarmHost {
    */
   offer(
     tcp: net.Socket,
-    visitor: { id: string; port: number; visitor: string },
+    visitor: { id: string; port: number; visitor: string; traceparent?: string | undefined },
     options: OfferOptions = {},
   ): Promise<SpliceResult | NotTaken> {
     if (!this.idle) throw new CulvertError('internal', 'a warm transfer was offered a visitor while it was not idle');
@@ -90,7 +90,9 @@ export class WarmHost {
     this.#splice = splice;
     this.#offer = { splice, until: performance.now() + this.#acceptMs, onAccepted: options.onAccepted, resolve };
     sweep.add(this, this.#acceptMs);
-    this.transfer.sendBeforeData({ type: 'assign', id: visitor.id, port: visitor.port, visitor: visitor.visitor });
+    const { id, port, traceparent } = visitor;
+    const trace = traceparent === undefined ? {} : { traceparent };
+    this.transfer.sendBeforeData({ type: 'assign', id, port, visitor: visitor.visitor, ...trace });
     this.transfer.run(splice, options);
     splice.done.then((result) => {
       this.#offerOver(splice);
@@ -119,7 +121,7 @@ export class WarmHost {
     if (offer === undefined) return `message ${message.type} for a visitor that was answered already`;
     if (message.type === 'accepted') {
       this.#offerOver(offer.splice);
-      offer.onAccepted?.();
+      offer.onAccepted?.(message.local_ms);
       offer.splice.accept();
     } else {
       this.#deviceIdle = true;

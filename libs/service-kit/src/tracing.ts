@@ -18,8 +18,21 @@ export interface ActiveSpan {
   /** For whoever continues the trace: the W3C header of this span. */
   readonly traceparent: string;
   child(name: string, kind?: keyof typeof KIND): ActiveSpan;
-  /** Ends it with an outcome; `ok` is the only good one. Later calls change nothing. */
-  end(outcome: string, attributes?: Attributes): void;
+  /** Ends it with an outcome; `ok` is the only good one. `at`: milliseconds since 1970, default now. Later calls change nothing. */
+  end(outcome: string, attributes?: Attributes, at?: number): void;
+}
+
+/** A device's part of a visit, as it was seen from here and as far as the device said how it went. */
+export interface AgentPart {
+  device: string;
+  /** Of whoever asked the device. */
+  parent: string;
+  /** When it was asked; milliseconds since 1970. */
+  askedAt: number;
+  outcome: string;
+  /** What the device says, one after the other, in milliseconds. Nothing of it is believed beyond the present. */
+  localMs?: number | undefined;
+  openMs?: number | undefined;
 }
 
 export interface TracingOptions {
@@ -37,6 +50,8 @@ export interface TracingOptions {
 export class Tracing {
   readonly #options: TracingOptions;
   #waiting: object[] = [];
+  /** For what devices do. */
+  #agent: Tracing | undefined;
   #timer: NodeJS.Timeout | undefined;
   #dropped = 0;
   #sending: Promise<void> = Promise.resolve();
@@ -55,14 +70,14 @@ export class Tracing {
     return {
       traceparent,
       child: (childName, childKind = 'internal') => this.start(childName, traceparent, childKind),
-      end: (outcome, attributes = {}) => {
+      end: (outcome, attributes = {}, at = Date.now()) => {
         if (over || !sampled) return;
         over = true;
         this.#add({
           ...{ traceId, spanId, name, kind: KIND[kind] },
           ...(parentSpanId === undefined ? {} : { parentSpanId }),
           startTimeUnixNano: `${startedAt}000000`,
-          endTimeUnixNano: `${Math.max(startedAt, Date.now())}000000`,
+          endTimeUnixNano: `${Math.max(startedAt, at)}000000`,
           attributes: attributesOf({ 'culvert.outcome': outcome, ...attributes }),
           status: outcome === 'ok' ? {} : { code: 2, message: outcome },
         });
@@ -70,11 +85,29 @@ export class Tracing {
     };
   }
 
+  /**
+   * The span of a device's part, with what it says of its local target and of opening the transfer. Devices need not reach the
+   * collector: whoever asked them records it.
+   */
+  agentPart({ device, parent, askedAt, outcome, localMs, openMs }: AgentPart): void {
+    this.#agent ??= new Tracing({ ...this.#options, service: 'agent' });
+    const now = Date.now();
+    const localAt = Math.min(now, askedAt + (localMs ?? now - askedAt));
+    const openAt = Math.min(now, localAt + (openMs ?? 0));
+    const about = { 'culvert.device': device };
+    const span = this.#agent.start('agent', parent, 'server', askedAt);
+    if (localMs !== undefined)
+      this.#agent.start('agent local target', span.traceparent, 'client', askedAt).end(outcome, about, localAt);
+    if (openMs !== undefined)
+      this.#agent.start('agent transfer', span.traceparent, 'client', localAt).end(outcome, about, openAt);
+    span.end(outcome, about, openAt);
+  }
+
   /** Sends what waits, for POST_MS at most. */
   async stop(): Promise<void> {
     clearTimeout(this.#timer);
     this.#flush();
-    await this.#sending;
+    await Promise.all([this.#sending, this.#agent?.stop()]);
   }
 
   #add(span: object): void {

@@ -164,6 +164,8 @@ export const RESPONSE_CASES: { name: string; response: string }[] = [
   { name: 'an endless head', response: `HTTP/1.1 101 Switching Protocols\r\nX: ${'a'.repeat(9000)}` },
 ];
 
+const TRACE = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+
 const json = (value: unknown): string => JSON.stringify(value);
 
 export const MESSAGE_CASES: { name: string; text: string }[] = [
@@ -209,6 +211,16 @@ export const MESSAGE_CASES: { name: string; text: string }[] = [
     name: 'dial of a canary',
     text: json({ type: 'dial', id: 'a', port: 1, path: '/v1/transfer/l/a', visitor: 'canary', canary: true }),
   },
+  {
+    name: 'dial of a traced visit',
+    text: json({ type: 'dial', id: 'a', port: 22, path: '/v1/transfer/l/a', visitor: '203.0.113.9:51234', traceparent: TRACE }),
+  },
+  {
+    name: 'dial with a trace context that is no text',
+    text: json({ type: 'dial', id: 'a', port: 22, path: '/v1/transfer/l/a', visitor: '', traceparent: 1 }),
+  },
+  { name: 'traced', text: json({ type: 'traced', id: 'a', local_ms: 3, open_ms: 12 }) },
+  { name: 'traced with a negative time', text: json({ type: 'traced', id: 'a', local_ms: -1, open_ms: 12 }) },
   { name: 'dial with port 0', text: json({ type: 'dial', id: 'a', port: 0, path: '/v1/transfer/l/a', visitor: '' }) },
   { name: 'dial with a path that is none', text: json({ type: 'dial', id: 'a', port: 22, path: 'http://x/', visitor: '' }) },
   { name: 'open', text: json({ type: 'open', channel: 0, path: '/v1/transfer/tcp-listener-1/kq3rB0mZ8x1Y', credit: 2048 }) },
@@ -221,7 +233,12 @@ export const MESSAGE_CASES: { name: string; text: string }[] = [
   { name: 'bye', text: json({ type: 'bye', code: 'moved', message: 'the lease is held on a newer control connection' }) },
   { name: 'bye with a code of a later version', text: json({ type: 'bye', code: 'weather', message: '' }) },
   { name: 'assign', text: json({ type: 'assign', id: 'a', port: 80, visitor: 'edge:1f' }) },
+  {
+    name: 'assign of a traced visit',
+    text: json({ type: 'assign', id: 'a', port: 80, visitor: 'edge:1f', traceparent: TRACE }),
+  },
   { name: 'accepted', text: json({ type: 'accepted', id: 'a' }) },
+  { name: 'accepted, traced', text: json({ type: 'accepted', id: 'a', local_ms: 3 }) },
   { name: 'idle', text: json({ type: 'idle', id: 'a' }) },
   { name: 'idle without an id', text: json({ type: 'idle' }) },
   { name: 'unknown fields are ignored', text: json({ type: 'idle', id: 'a', mood: 'good', n: null }) },

@@ -27,6 +27,18 @@ export interface DialMessage {
   visitor: string;
   /** True: nobody visits. The device opens the transfer, connects to no target, and closes it again. */
   canary?: boolean;
+  /** W3C trace context of the visitor, when the visit is traced: the device may say how long its part took (`traced`). */
+  traceparent?: string;
+}
+/** How long a device's part of a traced dial took. */
+export interface TracedMessage {
+  type: 'traced';
+  /** That of the dial. */
+  id: string;
+  /** From the dial to the connected local target. */
+  local_ms: number;
+  /** From there to the open transfer. */
+  open_ms: number;
 }
 /** The device answers a dial by an inline transfer. */
 export interface OpenMessage {
@@ -57,10 +69,13 @@ export interface AssignMessage {
   id: string;
   port: number;
   visitor: string;
+  traceparent?: string;
 }
 export interface AcceptedMessage {
   type: 'accepted';
   id: string;
+  /** From `assign` to the connected local target, when that had a trace context. */
+  local_ms?: number;
 }
 export interface IdleMessage {
   type: 'idle';
@@ -70,6 +85,7 @@ export type Message =
   | EndpointMessage
   | ReadyMessage
   | DialMessage
+  | TracedMessage
   | OpenMessage
   | RefusedMessage
   | WindDownMessage
@@ -113,6 +129,8 @@ const refusedCode: Check = (value) =>
 const DAY = 86_400_000;
 const port: Field = { check: integer(1, 65_535) };
 const visitor: Field = { check: text(0, 128) };
+const traceparent: Field = { check: text(1, 64), optional: true };
+const duration: Field = { check: integer(0, DAY) };
 
 const FIELDS: Record<MessageType, Record<string, Field>> = {
   endpoint: {
@@ -130,13 +148,14 @@ const FIELDS: Record<MessageType, Record<string, Field>> = {
     transfer_key: { check: text(1, 256), optional: true },
     inline: { check: integer(0, LIMITS.INLINE_PER_DEVICE.max), optional: true },
   },
-  dial: { id: { check: id }, port, path: { check: path }, visitor, canary: { check: flag, optional: true } },
+  dial: { id: { check: id }, port, path: { check: path }, visitor, canary: { check: flag, optional: true }, traceparent },
+  traced: { id: { check: id }, local_ms: duration, open_ms: duration },
   open: { channel: { check: integer(0, 65_535) }, path: { check: path }, credit: { check: integer(1, INLINE_CREDIT_MAX) } },
   refused: { id: { check: id }, code: { check: refusedCode } },
   wind_down: { reconnect_ms: { check: integer(0, DAY) } },
   bye: { code: { check: text(1, 64) }, message: { check: text(0, 512) } },
-  assign: { id: { check: id }, port, visitor },
-  accepted: { id: { check: id } },
+  assign: { id: { check: id }, port, visitor, traceparent },
+  accepted: { id: { check: id }, local_ms: { ...duration, optional: true } },
   idle: { id: { check: id } },
 };
 

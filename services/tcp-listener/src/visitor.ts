@@ -12,7 +12,7 @@ import type { Tenures } from './tenures.ts';
 import { readFirst, traceparentIn } from './trace-context.ts';
 import { type DialDeps, requestTransfer } from './transfer-request.ts';
 import { watchWaiting } from './waiting-socket.ts';
-import { type Untaken, visitWarm } from './warm-visit.ts';
+import { type Untaken, visitWarm, type WarmVisit } from './warm-visit.ts';
 
 export interface VisitorDeps {
   dialling: DialDeps;
@@ -123,7 +123,13 @@ export async function serveVisitor(
     const offeredAt = performance.now();
     endWatch();
     stages.enter('warm');
-    const served = await visitWarm(untaken, { ...wanted, signal: life.signal, onAccepted: onJoined, onRunning }, metrics);
+    const { traceparent } = stages;
+    const onAnswered: WarmVisit['onAnswered'] = (askedAt, outcome, localMs) => {
+      if (traceparent === undefined) return;
+      deps.tracing?.agentPart({ device: device.name, parent: traceparent, askedAt, outcome, localMs });
+    };
+    const warm = { ...wanted, traceparent, onAnswered, signal: life.signal, onAccepted: onJoined, onRunning };
+    const served = await visitWarm(untaken, warm, metrics);
     if (served === undefined) {
       endWatch = watch();
       stages.enter('dial');

@@ -11,6 +11,10 @@ export interface WarmVisit {
   port: number;
   /** Who visits, as the device is told. */
   visitor: string;
+  /** W3C trace context of the offer, when the visit is traced. */
+  traceparent?: string | undefined;
+  /** The device has answered; when it accepted, it may have said how long its local target took. */
+  onAnswered(askedAt: number, outcome: string, localMs?: number): void;
   signal: AbortSignal;
   /** The device has a target: the visitor is served from here on. */
   onAccepted(): void;
@@ -35,22 +39,24 @@ export interface Untaken {
  */
 export async function visitWarm(
   untaken: Untaken,
-  { device, port, visitor, signal, onAccepted, onRunning }: WarmVisit,
+  { device, port, visitor, traceparent, onAnswered, signal, onAccepted, onRunning }: WarmVisit,
   { warmOffers }: Pick<ListenerMetrics, 'warmOffers'>,
 ): Promise<SpliceResult | undefined> {
   for (let host = device.warm.take(); host !== undefined; host = device.warm.take()) {
     const id = randomId(16);
     let accepted = false;
+    const askedAt = Date.now();
     const result = await host.offer(
       untaken.socket,
-      { id, port, visitor },
+      { id, port, visitor, traceparent },
       {
         signal,
         early: untaken.early,
         pace: device.policy.pace,
         onRunning,
-        onAccepted: () => {
+        onAccepted: (localMs) => {
           accepted = true;
+          onAnswered(askedAt, 'ok', localMs);
           warmOffers.inc({ outcome: 'accepted' });
           onAccepted();
         },
@@ -65,7 +71,10 @@ export async function visitWarm(
     Object.assign(untaken, { socket: tcp, early });
     warmOffers.inc({ outcome: code });
     signal.throwIfAborted();
-    if (REFUSED_CODES.some((refused) => refused === code)) throw new CulvertError(code);
+    if (REFUSED_CODES.some((refused) => refused === code)) {
+      onAnswered(askedAt, code);
+      throw new CulvertError(code);
+    }
     if (code === 'dial_timeout') {
       device.warm.doubt();
       return undefined;

@@ -33,7 +33,7 @@ export async function serveCommands(
       const span = traceparent === undefined ? undefined : deps.tracing?.start('ingress dial', traceparent);
       try {
         if (fenced()) throw new CulvertError('unavailable', 'this instance is finding out what it holds');
-        (await holderOf(dial, OVERTAKEN_MS)).dial(dial);
+        (await holderOf(dial, OVERTAKEN_MS)).dial({ ...dial, traceparent: span?.traceparent });
       } catch (error) {
         const outcome = error instanceof CulvertError ? error.code : 'internal';
         metrics.dials.inc({ outcome });

@@ -8,7 +8,7 @@ import {
   type Limits,
   type RefusedCode,
 } from '@culvert/contracts';
-import type { Logger } from '@culvert/service-kit';
+import type { Logger, Tracing } from '@culvert/service-kit';
 import { type Decoded, decodeMessage, encodeMessage, type Message } from '@culvert/wire';
 import { type RawData, WebSocket } from 'ws';
 import type { HeartbeatWheel } from './heartbeats.ts';
@@ -40,6 +40,18 @@ export interface Tenure {
   direct: { url: string; key: string } | undefined;
 }
 
+/** What a device is asked for. */
+export interface Dial {
+  id: string;
+  port: number;
+  path: string;
+  visitor: string;
+  listener: string;
+  canary?: boolean;
+  /** Of whoever asks, when the visit is traced. */
+  traceparent?: string | undefined;
+}
+
 export interface ControlDeps {
   bus: Pick<Bus, 'requestOf'>;
   limits: Limits;
@@ -49,6 +61,8 @@ export interface ControlDeps {
   releases: Releases;
   metrics: IngressMetrics;
   inline: InlineDeps;
+  /** Undefined: visitors are not traced. */
+  tracing?: Pick<Tracing, 'agentPart'> | undefined;
   publicSide: PublicSide;
   /** The tenure is over here; called once, before the closing handshake. */
   onEnded(connection: ControlConnection): void;
@@ -78,7 +92,10 @@ export class ControlConnection {
   readonly #startedAt = performance.now();
   #bytes = 0;
   /** Dials that the device may still refuse: id → who asked, and until when. In order of time. */
-  readonly #dials = new Map<string, { listener: string; until: number }>();
+  readonly #dials = new Map<
+    string,
+    { listener: string; until: number; trace: { parent: string; askedAt: number } | undefined }
+  >();
   readonly #probes = new Set<() => void>();
   readonly #inline: InlineTransfers | undefined;
   #ended = false;
@@ -137,12 +154,13 @@ export class ControlConnection {
   }
 
   /** @throws CulvertError `unavailable` when the message could not be handed to the socket. */
-  dial(dial: { id: string; port: number; path: string; visitor: string; listener: string; canary?: boolean }): void {
-    const { id, port, path, visitor, listener } = dial;
-    const canary = dial.canary === true ? { canary: true } : {};
+  dial(dial: Dial): void {
+    const { id, port, path, visitor, listener, traceparent } = dial;
+    const more = { ...(dial.canary === true ? { canary: true } : {}), ...(traceparent === undefined ? {} : { traceparent }) };
     this.#forgetDials();
-    this.#dials.set(id, { listener, until: performance.now() + this.#deps.limits.DIAL_MS });
-    if (!this.#send({ type: 'dial', id, port, path, visitor: visitor.slice(0, 128), ...canary })) {
+    const trace = traceparent === undefined ? undefined : { parent: traceparent, askedAt: Date.now() };
+    this.#dials.set(id, { listener, until: performance.now() + this.#deps.limits.DIAL_MS, trace });
+    if (!this.#send({ type: 'dial', id, port, path, visitor: visitor.slice(0, 128), ...more })) {
       throw new CulvertError('unavailable', 'the control connection takes no more messages');
     }
   }
@@ -221,6 +239,7 @@ export class ControlConnection {
   #obey(message: Decoded): void {
     if (message.type === 'fault') this.#fault(message.fault);
     else if (message.type === 'refused') this.#onRefused(message.id, message.code);
+    else if (message.type === 'traced') this.#trace(message.id, 'ok', message.local_ms, message.open_ms);
     else if (message.type === 'bye') this.#end('bye', 'bye');
     else if (message.type === 'open' && this.#inline !== undefined) this.#obeyInline(() => this.#inline?.open(message));
     // Types of later versions, and those that only we send, mean nothing to us.
@@ -236,7 +255,16 @@ export class ControlConnection {
     }
   }
 
+  /** The device's part of a traced dial is over; it is told once. */
+  #trace(id: string, outcome: string, localMs?: number, openMs?: number): void {
+    const dial = this.#dials.get(id);
+    if (dial?.trace === undefined) return;
+    this.#deps.tracing?.agentPart({ device: this.device, ...dial.trace, outcome, localMs, openMs });
+    dial.trace = undefined;
+  }
+
   #onRefused(id: string, code: RefusedCode): void {
+    this.#trace(id, code);
     const listener = this.#dials.get(id)?.listener;
     if (listener === undefined) return; // not asked, answered already, or too late
     this.#dials.delete(id);

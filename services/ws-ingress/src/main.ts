@@ -106,6 +106,7 @@ await runService({
       releases,
       metrics,
       inline,
+      tracing,
       publicSide: publicSideOf(scheme, config.CULVERT_PUBLIC_PORT, tcpHost),
       onEnded: (connection) => {
         connections.delete(connection);
