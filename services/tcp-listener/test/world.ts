@@ -26,6 +26,8 @@ export class World {
   /** What the device does when it is dialled; by default it answers nothing. */
   onDial: (dial: Dial) => void = () => {};
   dialReply: (dial: Dial) => CommandReply<'ingress.dial'> | Promise<CommandReply<'ingress.dial'>> = () => ({ ok: true });
+  /** Comes before every answer to what a listener asserts. */
+  onReassert: () => Promise<void> = async () => {};
   leases: ListReply['leases'] = [];
   at = { host: '127.0.0.1', port: 0 };
   #epoch = 1000;
@@ -43,7 +45,10 @@ export class World {
     const world = new World(redis, nats, bus);
     await bus.serve('0.1.0', {
       'lease.list': (request) => world.#list(request),
-      'lease.reassert': () => ({ ok: true, store: 'x', lost: [] }),
+      'lease.reassert': async () => {
+        await world.onReassert();
+        return { ok: true, store: 'x', lost: [] };
+      },
     });
     await bus.serveInstance(INGRESS, {
       'ingress.dial': async (dial) => {
