@@ -127,6 +127,7 @@ export class Bus {
           pingInterval: 5_000,
           maxPingOut: 2,
           timeout: 3_000,
+          noAsyncTraces: true, // a stack of the caller made for each request costs more than the request
         });
         return new Bus(nc, options);
       } catch (cause) {

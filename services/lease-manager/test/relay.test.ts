@@ -83,6 +83,27 @@ describe('the relay', () => {
     expect(events.at(-1)).toMatchObject({ type: 'device.connected', data: { reason: 'moved' } });
   }, 60_000);
 
+  it('brings a backlog of thousands in order, though others publish in between', async () => {
+    await start();
+    await stack.service('lease-manager', 1);
+    const incarnation = await stack.redis.get('store:incarnation');
+    const written = stack.redis.pipeline();
+    const count = 3_000;
+    for (let seq = 0; seq < count; seq += 1) {
+      const data = JSON.stringify({ epoch: 1, seq, reason: 'test' });
+      const fields = ['id', `${incarnation}:x:1:${seq}`, 'type', 'lease.moved', 'device', 'x', 'time', '1', 'data', data];
+      written.xadd('outbox', '*', ...fields);
+    }
+    await written.exec();
+    let strangers = 0;
+    await until(async () => {
+      if (++strangers < 6) stack.bus.nc.publish('lease.moved.stranger', '{}');
+      return (await stack.redis.xlen('outbox')) === 0;
+    }, 30_000);
+    const events = (await stack.events()).filter(({ subject }) => subject === 'x');
+    expect(events.map(({ data }) => data.seq)).toEqual(Array.from({ length: count }, (_, seq) => seq));
+  }, 60_000);
+
   it('goes on when the stream has been emptied behind its back', async () => {
     await start();
     await stack.service('lease-manager', 1);
