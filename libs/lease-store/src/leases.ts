@@ -86,6 +86,8 @@ export type RestoreResult =
 const KEEPALIVE_TRANSFERS = 8;
 /** The longest wait of those that oust each other, in first waits. */
 const FLAPPING_MOST = 12;
+/** Leases of a list that are read in one transaction: Redis does nothing else meanwhile. */
+const READ_TOGETHER = 100;
 /** A script that finds the lease changed since the read before it is tried again this often. */
 const REREADS = 8;
 
@@ -100,14 +102,25 @@ export class Leases {
   }
 
   async get(device: string): Promise<StoredLease> {
-    const { values } = await readAlive(this.#redis, (reads) =>
-      reads
-        .hgetall(keys.lease(device))
-        .hmget(keys.device(device), 'token_digest', 'next_digest', 'revoked')
-        .hget(keys.kept('policy', device), 'value'),
-    );
-    const [lease, registry, policy] = values as [Record<string, string>, (string | null)[], string | null];
-    return storedLeaseOf(lease, registeredOf(registry, policy));
+    const [found] = await this.#getAll([device]);
+    return found as StoredLease;
+  }
+
+  /** All of them in one transaction. */
+  async #getAll(devices: readonly string[]): Promise<StoredLease[]> {
+    const { values } = await readAlive(this.#redis, (reads) => {
+      for (const device of devices) {
+        reads
+          .hgetall(keys.lease(device))
+          .hmget(keys.device(device), 'token_digest', 'next_digest', 'revoked')
+          .hget(keys.kept('policy', device), 'value');
+      }
+      return reads;
+    });
+    return devices.map((_, index) => {
+      const [lease, registry, policy] = values.slice(3 * index, 3 * index + 3);
+      return storedLeaseOf(lease as Record<string, string>, registeredOf(registry as (string | null)[], policy as string | null));
+    });
   }
 
   /** Leases in the order of their devices' names, after `cursor`; those of one listener when it is given. */
@@ -118,7 +131,10 @@ export class Leases {
   }> {
     const index = options.listener === undefined ? keys.leases : keys.leasesOfListener(options.listener);
     const { devices, incarnation } = await this.#page(index, options.cursor, options.limit);
-    const records = await Promise.all(devices.map((device) => this.get(device)));
+    const records: StoredLease[] = [];
+    for (let from = 0; from < devices.length; from += READ_TOGETHER) {
+      records.push(...(await this.#getAll(devices.slice(from, from + READ_TOGETHER))));
+    }
     return {
       leases: records.flatMap(({ lease, tokenDigest, registered, seq }) =>
         lease === null ? [] : [{ lease, tokenDigest, registered, seq }],

@@ -3,6 +3,7 @@ import { CulvertError } from '@culvert/contracts';
 import type { Logger, Reassertion } from '@culvert/service-kit';
 import type { Tenures } from './tenures.ts';
 
+type Compared = Pick<Tenures, 'now' | 'commands' | 'boundBefore' | 'bindUnlessChanged' | 'unbind'>;
 type Listed = Extract<CommandReply<'lease.list'>, { ok: true }>['leases'][number];
 
 const PAGE = 500;
@@ -12,15 +13,19 @@ const RETRY_MAX_MS = 5_000;
 
 /** Heals what no lost command explains, such as two lease-managers whose news overtook each other. */
 const EVERY_MS = 60_000;
+/** Many leases are compared more rarely: at least so long after the last time for each of them. */
+const EACH_MS = 60;
+/** While no command has come since everything was right, there is hardly anything to heal, and idle devices are to cost Redis nothing. */
+const QUIET_MS = 1_800_000;
 
 /**
  * Makes the ports of this listener those that the store says it has: at start, after any time in which commands may have
- * been lost, and every minute. Only what differs changes.
+ * been lost, and every minute while commands come. Only what differs changes.
  */
 export class Reconciler {
   readonly #id: string;
   readonly #bus: Pick<Bus, 'request'>;
-  readonly #tenures: Tenures;
+  readonly #tenures: Compared;
   readonly #reassertion: Pick<Reassertion, 'heardBy' | 'run'>;
   readonly #log: Logger;
   #wanted = false;
@@ -29,11 +34,13 @@ export class Reconciler {
   /** Whether it has ever been done. */
   done = false;
   readonly #timer: NodeJS.Timeout;
+  /** The last comparison: when it ended, how many leases it saw, and up to which command everything was right. */
+  #last = { at: 0, leases: 0, commands: -1 };
 
   constructor(
     id: string,
     bus: Pick<Bus, 'request'>,
-    tenures: Tenures,
+    tenures: Compared,
     reassertion: Pick<Reassertion, 'heardBy' | 'run'>,
     log: Logger,
   ) {
@@ -42,7 +49,7 @@ export class Reconciler {
     this.#tenures = tenures;
     this.#reassertion = reassertion;
     this.#log = log;
-    this.#timer = setInterval(() => void this.run(), EVERY_MS);
+    this.#timer = setInterval(() => this.#isDue() && void this.run(), EVERY_MS);
   }
 
   /** Tries until it has worked. Asked for during a run, it runs once more. */
@@ -65,6 +72,11 @@ export class Reconciler {
     clearInterval(this.#timer);
   }
 
+  #isDue(): boolean {
+    const age = performance.now() - this.#last.at;
+    return age >= (this.#last.commands === this.#tenures.commands ? QUIET_MS : this.#last.leases * EACH_MS);
+  }
+
   async #run(): Promise<void> {
     let waitMs = RETRY_MS;
     while (this.#wanted && !this.#stopped) {
@@ -85,6 +97,7 @@ export class Reconciler {
   async #once(): Promise<void> {
     const startedAt = performance.now();
     const mark = this.#tenures.now();
+    const { commands } = this.#tenures;
     const listed = new Set<string>();
     const failed: string[] = [];
     let cursor: string | null = null;
@@ -111,9 +124,11 @@ export class Reconciler {
       await this.#tenures.unbind(device.name, device.tenure?.epoch ?? 0).catch(() => {}); // a newer bind has come
       unbound += 1;
     }
+    const healed = unbound > 0 || failed.length > 0;
+    this.#last = { at: performance.now(), leases: listed.size, commands: healed ? -1 : commands };
     const ms = Math.round(performance.now() - startedAt);
     const fields = { event: 'reconcile.done', leases: listed.size, unbound, failed, ms };
-    if (!this.done || unbound > 0 || failed.length > 0) this.#log.info(fields);
+    if (!this.done || healed) this.#log.info(fields);
     else this.#log.debug(fields);
   }
 

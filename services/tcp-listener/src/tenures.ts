@@ -24,6 +24,8 @@ export class Tenures {
   /** When each device was bound or unbound last, by a clock that counts changes. In that order. */
   readonly #changedAt = new Map<string, number>();
   #clock = 0;
+  /** Commands so far: what was bound or unbound without comparing with the store. */
+  commands = 0;
 
   constructor(ports: PublicPorts, log: Logger, budget: WarmBudget) {
     this.#budget = budget;
@@ -82,6 +84,7 @@ export class Tenures {
    * @throws CulvertError `lease_lost` when a newer tenure is known.
    */
   bind(tenure: Tenure): Promise<CommandReply<'listener.bind'>> {
+    this.commands += 1;
     return this.#inTurn(tenure.device, () => this.#bind(tenure));
   }
 
@@ -90,6 +93,7 @@ export class Tenures {
    * may be bound afterwards: a tenure that was never confirmed gives way to the one before it.
    */
   unbind(name: string, epoch: number): Promise<void> {
+    this.commands += 1;
     return this.#inTurn(name, async () => {
       const device = this.#devices.get(name);
       const present = device?.tenure?.epoch;
