@@ -142,7 +142,7 @@ static void signals(agent *a, cv_ms now) {
 static int is_stopped(agent *a) {
   size_t i;
   if (!a->stopping || a->controls[0].used || a->controls[1].used) return 0;
-  for (i = 0; i < a->slot_count; i++) {
+  for (i = 0; i < a->slots_end; i++) {
     if (a->slots[i].state != SLOT_FREE) return 0;
   }
   return 1;
@@ -162,7 +162,7 @@ static size_t watch(agent *a) {
   for (i = 0; i < 2; i++) {
     if (a->controls[i].used) count = add(a, count, &a->controls[i].stream, control_events(&a->controls[i]));
   }
-  for (i = 0; i < a->slot_count; i++) {
+  for (i = 0; i < a->slots_end; i++) {
     slot *t = &a->slots[i];
     const uint8_t *bytes;
     size_t length = 0;
@@ -212,7 +212,7 @@ static void turn(agent *a) {
   for (index = 0; index < 2; index++) {
     if (a->controls[index].used && control_pump(a, &a->controls[index], now)) control_over(a, index, now);
   }
-  for (i = 0; i < a->slot_count; i++) {
+  for (i = 0; i < a->slots_end; i++) {
     slot *t = &a->slots[i];
     if (t->state == SLOT_FREE || (!tick && !is_due(a, t))) continue;
     t->again = 0;

@@ -7,8 +7,11 @@
 #include "options.h"
 #include "stream.h"
 
-/* One read of a transfer, each way. */
-#define BUFFER 16384
+/* One read of a transfer, each way: fewer and larger ones cost less CPU. main.c chooses by the machine's memory. */
+#define ROOM_MOST 262144
+#define ROOM_LEAST 16384
+/* What the server may send ahead on an inline transfer, and one read of its target. */
+#define INLINE_WINDOW 16384
 /* Most inline transfers of a control connection. */
 #define INLINE_MAX 64
 /* Local targets that do not answer within this are `local_timeout`; below the 10 s of the dial. */
@@ -118,8 +121,9 @@ typedef struct slot {
   char path[CV_PATH_MAX + 1];
   char token[513];
   uint8_t scratch[CV_MESSAGE_MAX];
-  uint8_t in[BUFFER];
-  uint8_t up[BUFFER];
+  size_t room; /* of `in`; `up` has CV_HEADROOM more: a frame's header goes before the bytes */
+  uint8_t *in;
+  uint8_t *up;
 } slot;
 
 typedef struct endpoint {
@@ -147,6 +151,9 @@ typedef struct agent {
   cv_code ending_code;
   slot *slots;
   size_t slot_count;
+  size_t slots_end; /* behind the last one that is in use: what lies there is not touched */
+  uint8_t *buffers; /* of all slots */
+  size_t room;      /* of each, each way */
   os_pollfd *fds;
   int busy; /* something is left to do at once */
   cv_ms ticked; /* when the deadlines of all were last looked at */

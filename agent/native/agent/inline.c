@@ -87,7 +87,7 @@ static void closed_by_peer(agent *a, slot *t, const char *outcome, cv_ms now) {
 static void receive(slot *t, const cv_inline_event *event, cv_ms now) {
   if (t->flow.cut != CV_NO_CODE) return;
   if (t->in_from == t->in_to) t->flow.taken = now;
-  if (t->in_to + event->length > sizeof t->in) {
+  if (t->in_to + event->length > t->room) {
     memmove(t->in, t->in + t->in_from, t->in_to - t->in_from);
     t->in_to -= t->in_from;
     t->in_from = 0;
@@ -144,9 +144,9 @@ static void pump_channel(agent *a, slot *t, cv_ms now) {
     tell_end(a, t, cv_outcome_of(CV_NO_CODE), now);
     slot_free(t);
   } else {
-    length = cv_write_open(text, sizeof text, (unsigned)channel, path, sizeof t->in);
+    length = cv_write_open(text, sizeof text, (unsigned)channel, path, INLINE_WINDOW);
     if (length < 0 || cv_link_send_text(&c->control.link, text, (size_t)length) != CV_OK) return;
-    cv_inline_open(&c->table, (unsigned)channel, sizeof t->in);
+    cv_inline_open(&c->table, (unsigned)channel, INLINE_WINDOW);
     memset(&t->flow, 0, sizeof t->flow);
     t->flow.channel = (unsigned)channel;
     t->flow.active = t->flow.taken = t->flow.given = now;
@@ -172,7 +172,7 @@ static void write_target(agent *a, slot *t, cv_ms now) {
     t->flow.taken = t->flow.active = now;
   }
   if (t->in_from == t->in_to) t->in_from = t->in_to = 0;
-  if (t->flow.spent >= sizeof t->in / 2 && !t->flow.down_ended && t->carrier != NULL && has_room(t->carrier)) {
+  if (t->flow.spent >= INLINE_WINDOW / 2 && !t->flow.down_ended && t->carrier != NULL && has_room(t->carrier)) {
     say(t->carrier, message, cv_inline_grant(&t->carrier->table, t->flow.channel, t->flow.spent, message));
     t->flow.spent = 0;
   }
@@ -185,7 +185,7 @@ static void write_target(agent *a, slot *t, cv_ms now) {
 static void read_target(agent *a, slot *t, cv_ms now) {
   long got;
   if (t->up_eof || t->up_to > 0 || t->carrier == NULL) return;
-  got = stream_read(&t->local, t->up + CV_INLINE_HEADER, sizeof t->up - CV_INLINE_HEADER);
+  got = stream_read(&t->local, t->up + CV_HEADROOM + CV_INLINE_HEADER, INLINE_WINDOW - CV_INLINE_HEADER);
   if (got == OS_AGAIN) return;
   t->flow.given = now;
   if (got > 0) {
@@ -249,7 +249,7 @@ int inline_turn(link_control *c, cv_ms now) {
     uint8_t *message;
     if (t == NULL || t->flow.cut != CV_NO_CODE || t->up_to == 0 || length == 0) continue;
     if (length > t->up_to - t->up_from) length = (uint32_t)(t->up_to - t->up_from);
-    message = t->up + t->up_from; /* the header lies over bytes that are sent already */
+    message = t->up + CV_HEADROOM + t->up_from; /* both headers lie over bytes that are sent already */
     cv_inline_data(&c->table, channel, length, message);
     cv_link_send_data(&c->control.link, message, CV_INLINE_HEADER + length);
     t->up_from += length;

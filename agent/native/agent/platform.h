@@ -1,6 +1,6 @@
 /*
  * What the agent wants of its system: sockets that never block, a clock, randomness, names resolved beside the loop.
- * posix/platform.c and windows/platform.c provide it.
+ * posix/ and windows/ provide it.
  */
 #ifndef AGENT_PLATFORM_H
 #define AGENT_PLATFORM_H
@@ -88,6 +88,9 @@ void os_log_line(int error, const char *line);
 int os_write_secret(const char *path, const char *line);
 /* The user's own folder, or NULL. */
 const char *os_home(void);
+
+/* Bytes of memory that the machine has. */
+uint64_t os_memory(void);
 
 /* The start is over: memory that only it needed may go, as far as the system can be told so. */
 void os_settle(void);

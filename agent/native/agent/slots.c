@@ -21,7 +21,7 @@ const mapping *mapping_of(const agent *a, uint16_t port, cv_text visitor) {
 size_t slots_with_visitor(const agent *a) {
   size_t count = 0;
   size_t i;
-  for (i = 0; i < a->slot_count; i++) count += a->slots[i].state != SLOT_FREE && a->slots[i].has_visitor != 0;
+  for (i = 0; i < a->slots_end; i++) count += a->slots[i].state != SLOT_FREE && a->slots[i].has_visitor != 0;
   return count;
 }
 
@@ -47,6 +47,10 @@ slot *slot_take(agent *a, cv_ms now) {
   }
   if (taken == NULL) return NULL;
   if (taken->state != SLOT_FREE) slot_free(taken);
+  if (taken >= a->slots + a->slots_end) a->slots_end = (size_t)(taken - a->slots) + 1;
+  taken->room = a->room;
+  taken->in = a->buffers + (size_t)(taken - a->slots) * (2 * a->room + CV_HEADROOM);
+  taken->up = taken->in + a->room;
   taken->opened = 0;
   taken->way = WAY_SERVER;
   taken->warm = taken->canary = taken->has_visitor = taken->up_eof = 0;
@@ -61,7 +65,7 @@ slot *slot_take(agent *a, cv_ms now) {
 
 static int is_running(const agent *a, cv_text id) {
   size_t i;
-  for (i = 0; i < a->slot_count; i++) {
+  for (i = 0; i < a->slots_end; i++) {
     const slot *t = &a->slots[i];
     if (t->state != SLOT_FREE && t->has_visitor && strlen(t->id) == id.length && memcmp(t->id, id.at, id.length) == 0) return 1;
   }
@@ -195,7 +199,7 @@ static void start_transfer(agent *a, slot *t, cv_ms now) {
     snprintf(target, sizeof target, "%s", t->path);
   }
   failed = cv_transfer_start(&t->transfer, &config, t->warm, c == NULL ? 30000 : c->control.heartbeat_ms, authority, target, token,
-                             (char *)t->up, sizeof t->up, now);
+                             (char *)t->up, t->room, now);
   t->state = SLOT_RUNNING;
   if (failed != CV_OK) {
     if (t->has_visitor && !t->canary) tell_transfer(a, t->id, t->port, "internal", 0, 0);
@@ -249,7 +253,7 @@ void slot_pump(agent *a, slot *t, cv_ms now) {
 /* The agent stops without waiting: running transfers are reset. */
 void slots_abort(agent *a, cv_ms now) {
   size_t i;
-  for (i = 0; i < a->slot_count; i++) {
+  for (i = 0; i < a->slots_end; i++) {
     slot *t = &a->slots[i];
     if (t->state == SLOT_FREE) continue;
     if (t->state == SLOT_INLINE) {

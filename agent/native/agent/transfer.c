@@ -114,10 +114,15 @@ static int digest(agent *a, slot *t, cv_ms now) {
   }
 }
 
+/* Whether another read is worth its call: one that did not fill its room has emptied the socket, unless it gave one record of TLS. */
+static int is_more(const stream *s, long got, size_t room) {
+  return (size_t)got == room || s->tls != NULL;
+}
+
 static int read_remote(agent *a, slot *t, cv_ms now) {
   long got;
   if (!digest(a, t, now) || cv_transfer_gone(&t->transfer)) return 0;
-  got = stream_read(&t->remote, t->in, sizeof t->in);
+  got = stream_read(&t->remote, t->in, t->room);
   if (got == OS_AGAIN) return 0;
   if (got <= 0) {
     if (cv_transfer_eof(&t->transfer) == CV_TRANSFER_REFUSED && t->warm && !direct_fails(t, now)) warm_refused(a, t, now);
@@ -126,7 +131,7 @@ static int read_remote(agent *a, slot *t, cv_ms now) {
   }
   t->in_to = (size_t)got;
   digest(a, t, now);
-  return 1;
+  return is_more(&t->remote, got, t->room);
 }
 
 static void write_remote(slot *t, cv_ms now) {
@@ -149,11 +154,13 @@ static void write_remote(slot *t, cv_ms now) {
 static int read_local(slot *t, cv_ms now) {
   long got;
   if (!t->has_visitor || t->state != SLOT_RUNNING || t->up_eof || !cv_transfer_can_send(&t->transfer)) return 0;
-  got = stream_read(&t->local, t->up, sizeof t->up);
+  got = stream_read(&t->local, t->up + CV_HEADROOM, t->room);
   if (got == OS_AGAIN) return 0;
   if (got > 0) {
-    cv_transfer_send(&t->transfer, t->up, (size_t)got, now);
-  } else if (got == 0) {
+    cv_transfer_send(&t->transfer, t->up + CV_HEADROOM, (size_t)got, now);
+    return is_more(&t->local, got, t->room);
+  }
+  if (got == 0) {
     t->up_eof = 1;
     cv_transfer_up_ended(&t->transfer, now);
   } else {

@@ -16,7 +16,7 @@ static int is_waiting(const slot *t) {
 size_t warm_waiting(const agent *a) {
   size_t count = 0;
   size_t i;
-  for (i = 0; i < a->slot_count; i++) count += is_waiting(&a->slots[i]) != 0;
+  for (i = 0; i < a->slots_end; i++) count += is_waiting(&a->slots[i]) != 0;
   return count;
 }
 
@@ -99,7 +99,7 @@ void warm_refused(agent *a, slot *t, cv_ms now) {
 /* Closes one that waits, to make room. */
 int warm_give_up_one(agent *a, cv_ms now) {
   size_t i;
-  for (i = 0; i < a->slot_count; i++) {
+  for (i = 0; i < a->slots_end; i++) {
     slot *t = &a->slots[i];
     if (!is_waiting(t)) continue;
     if (t->state == SLOT_RUNNING) {

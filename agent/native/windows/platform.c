@@ -9,7 +9,7 @@
 /* after windows.h */
 #include <bcrypt.h>
 
-/* One lookup; see posix/platform.c. */
+/* One lookup; see posix/names.c. */
 typedef struct lookup {
   char host[256];
   char service[8];
@@ -308,6 +308,12 @@ const char *os_home(void) {
 }
 
 void os_settle(void) {
+}
+
+uint64_t os_memory(void) {
+  MEMORYSTATUSEX memory;
+  memory.dwLength = sizeof memory;
+  return GlobalMemoryStatusEx(&memory) ? memory.ullTotalPhys : 0;
 }
 
 const char *os_ca_path(int index) {

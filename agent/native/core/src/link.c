@@ -75,17 +75,19 @@ int cv_link_send_binary(cv_link *link, const uint8_t *bytes, size_t length) {
 }
 
 int cv_link_can_send(const cv_link *link) {
-  return link->phase == CV_OPEN && link->bulk_left == 0 && link->bulk_header_left == 0;
+  return link->phase == CV_OPEN && link->bulk_left == 0;
 }
 
 void cv_link_send_data(cv_link *link, uint8_t *bytes, size_t length) {
+  uint8_t header[CV_HEADROOM];
   uint8_t mask[4];
+  size_t header_length;
   next_mask(link, mask);
   cv_mask(bytes, length, mask, 0);
-  link->bulk_header_length = (uint8_t)cv_frame_header(link->bulk_header, CV_OP_BINARY, length, mask);
-  link->bulk_header_left = link->bulk_header_length;
-  link->bulk = bytes;
-  link->bulk_left = length;
+  header_length = cv_frame_header(header, CV_OP_BINARY, length, mask);
+  memcpy(bytes - header_length, header, header_length);
+  link->bulk = bytes - header_length;
+  link->bulk_left = header_length + length;
   link->out_first = link->out_to - link->out_from;
 }
 
@@ -225,7 +227,7 @@ cv_link_event cv_link_eof(cv_link *link) {
 
 void cv_link_output(cv_link *link, const uint8_t **bytes, size_t *length) {
   size_t waiting = link->out_to - link->out_from;
-  int bulk = link->bulk_left > 0 || link->bulk_header_left > 0;
+  int bulk = link->bulk_left > 0;
   *bytes = NULL;
   *length = 0;
   if (link->phase == CV_GONE) return;
@@ -235,13 +237,8 @@ void cv_link_output(cv_link *link, const uint8_t **bytes, size_t *length) {
     waiting = link->out_to - link->out_from;
   }
   if (bulk && link->out_first == 0) {
-    if (link->bulk_header_left > 0) {
-      *bytes = link->bulk_header + (link->bulk_header_length - link->bulk_header_left);
-      *length = link->bulk_header_left;
-    } else {
-      *bytes = link->bulk;
-      *length = link->bulk_left;
-    }
+    *bytes = link->bulk;
+    *length = link->bulk_left;
     return;
   }
   *bytes = link->out + link->out_from;
@@ -251,13 +248,9 @@ void cv_link_output(cv_link *link, const uint8_t **bytes, size_t *length) {
 void cv_link_sent(cv_link *link, size_t length, cv_ms now) {
   if (length == 0) return;
   link->moved = now;
-  if ((link->bulk_left > 0 || link->bulk_header_left > 0) && link->out_first == 0) {
-    if (link->bulk_header_left > 0) {
-      link->bulk_header_left = (uint8_t)(link->bulk_header_left - length);
-    } else {
-      link->bulk += length;
-      link->bulk_left -= length;
-    }
+  if (link->bulk_left > 0 && link->out_first == 0) {
+    link->bulk += length;
+    link->bulk_left -= length;
     return;
   }
   link->out_from += length;
@@ -272,7 +265,7 @@ void cv_link_tick(cv_link *link, cv_ms now) {
     cv_link_kill(link, CV_UNAVAILABLE);
     return;
   }
-  if (link->out_from == link->out_to && link->bulk_left == 0 && link->bulk_header_left == 0) {
+  if (link->out_from == link->out_to && link->bulk_left == 0) {
     link->moved = now;
   } else if (now - link->moved >= CV_WRITE_MS) {
     link->code = CV_WRITE_TIMEOUT;

@@ -135,7 +135,7 @@ static void fuzz_control(uint8_t *bytes, size_t length, size_t chunk, int skip_h
 static void fuzz_transfer(uint8_t *bytes, size_t length, size_t chunk, int warm) {
   uint8_t scratch[CV_MESSAGE_MAX];
   uint8_t server_scratch[CV_MESSAGE_MAX];
-  uint8_t up[64];
+  uint8_t up[CV_HEADROOM + 64];
   char request[1024];
   uint8_t upgrade[512];
   cv_link_config config = config_of(scratch, warm ? sizeof scratch : CV_SCRATCH_MIN, NULL, 0);
@@ -162,8 +162,9 @@ static void fuzz_transfer(uint8_t *bytes, size_t length, size_t chunk, int warm)
         MUST(frame.bytes + frame.length <= bytes && transfer.state == CV_TRANSFER_SERVING);
         cv_transfer_taken(&transfer, frame.length, now);
         if (cv_transfer_can_send(&transfer)) {
-          memcpy(up, frame.bytes, frame.length < sizeof up ? frame.length : sizeof up);
-          cv_transfer_send(&transfer, up, frame.length < sizeof up ? frame.length : sizeof up, now);
+          size_t back = frame.length < sizeof up - CV_HEADROOM ? frame.length : sizeof up - CV_HEADROOM;
+          memcpy(up + CV_HEADROOM, frame.bytes, back);
+          cv_transfer_send(&transfer, up + CV_HEADROOM, back, now);
         }
       }
       if (event == CV_TRANSFER_END) {

@@ -74,7 +74,7 @@ typedef struct cv_lwip_transfer {
   const uint8_t *down;
   size_t down_left;
   uint8_t scratch[CV_SCRATCH_MIN];
-  uint8_t up[CV_LWIP_UP];
+  uint8_t up[CV_HEADROOM + CV_LWIP_UP]; /* a frame's header goes before the bytes */
 } cv_lwip_transfer;
 
 typedef struct cv_lwip {

@@ -146,8 +146,8 @@ static void read_target(cv_lwip *d, cv_lwip_transfer *t, cv_ms now) {
   int ended = 0;
   size_t length;
   if (!t->open || t->up_ended || t->transfer.state != CV_TRANSFER_SERVING || !cv_transfer_can_send(&t->transfer)) return;
-  length = d->config->target->output(index_of(d, t), t->up, sizeof t->up, &ended);
-  if (length > 0) cv_transfer_send(&t->transfer, t->up, length, now);
+  length = d->config->target->output(index_of(d, t), t->up + CV_HEADROOM, CV_LWIP_UP, &ended);
+  if (length > 0) cv_transfer_send(&t->transfer, t->up + CV_HEADROOM, length, now);
   if (ended) {
     t->up_ended = 1;
     cv_transfer_up_ended(&t->transfer, now);

@@ -62,9 +62,6 @@ typedef struct cv_link {
   size_t out_first; /* bytes of `out` that go before the bulk */
   const uint8_t *bulk;
   size_t bulk_left;
-  uint8_t bulk_header[CV_HEADROOM];
-  uint8_t bulk_header_left;
-  uint8_t bulk_header_length;
   uint8_t phase;
   uint8_t encrypted;
   uint8_t deaf;     /* nothing that comes is read any more */
@@ -120,7 +117,10 @@ int cv_link_send_binary(cv_link *link, const uint8_t *bytes, size_t length);
 /* Whether cv_link_send_data may be called: the data before is sent. */
 int cv_link_can_send(const cv_link *link);
 
-/* Sends bytes as one binary frame; masks them in place. They have to stay until cv_link_can_send is true again. */
+/*
+ * Sends bytes as one binary frame. They are masked in place, and the frame's header is put into the CV_HEADROOM bytes before them, which
+ * the caller keeps free: so both leave with one write. All of it has to stay until cv_link_can_send is true again.
+ */
 void cv_link_send_data(cv_link *link, uint8_t *bytes, size_t length);
 
 /* Queues END behind the data: CV_OK or CV_ESPACE. */

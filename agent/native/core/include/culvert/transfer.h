@@ -89,7 +89,7 @@ void cv_transfer_down_ended(cv_transfer *transfer, cv_ms now);
 
 /* Whether cv_transfer_send may be called. */
 int cv_transfer_can_send(const cv_transfer *transfer);
-/* Bytes of the local target, masked in place; they stay until cv_transfer_can_send is true again. */
+/* Bytes of the local target, masked in place, with CV_HEADROOM free bytes before them; they stay until cv_transfer_can_send is true again. */
 void cv_transfer_send(cv_transfer *transfer, uint8_t *bytes, size_t length, cv_ms now);
 /* The local target has ended, and all it said was given to cv_transfer_send. */
 void cv_transfer_up_ended(cv_transfer *transfer, cv_ms now);
