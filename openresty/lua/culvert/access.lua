@@ -18,7 +18,8 @@ local settings = require('culvert.settings')
 
 ffi.cdef([[unsigned char *SHA256(const unsigned char *d, size_t n, unsigned char *md);]])
 
-local ENTRANCE = '/.culvert/grant'
+local OURS = '/.culvert/'
+local ENTRANCE = OURS .. 'grant'
 -- With the prefix browsers take it by TLS only, for this host only.
 local SECURE_COOKIE, COOKIE = '__Host-culvert-grant', 'culvert-grant'
 -- Other hosts of the domain may set cookies of that name for all hosts: ours may stand behind them.
@@ -96,7 +97,7 @@ end
 
 local function is_private(device, port)
   local text, err = 'default', nil
-  if port and port ~= '' then text, err = store():get(('access %s.%s'):format(device, port)) end
+  if port and port ~= '' then text, err = store():get('access ' .. device .. '.' .. port) end
   if text == 'default' then text, err = store():get('access ' .. device) end
   if not text then return nil, err end
   if text == 'default' then text = settings.access end
@@ -208,12 +209,11 @@ local function enter(host, device)
 end
 
 --- Lets the request at hand pass, to the device of its host, or answers it. Nothing is said here of whether the device is
---- there. Returns true when it may pass.
-function M.check(host, device, port)
-  local uri = ngx.var.uri
+--- there; `uri` is the path it asks for. Returns true when it may pass.
+function M.check(host, device, port, uri, has_cookies)
   local private, err = is_private(device, port)
   if private == nil then return unknown(host, err) end
-  if uri:find('^/%.culvert/') then
+  if uri:sub(1, #OURS) == OURS then
     if uri ~= ENTRANCE then return pages.send('not_found', { host = host }) end
     if private then return enter(host, device) end
     return see_other(destination(ngx.req.get_uri_args(8).to))
@@ -224,7 +224,7 @@ function M.check(host, device, port)
     if admitted == nil then return unknown(host, err) end
     if not admitted then return forbid() end
   end
-  hide_cookies()
+  if has_cookies then hide_cookies() end
   return true
 end
 

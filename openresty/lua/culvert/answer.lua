@@ -38,15 +38,16 @@ end
 function M.header()
   local var = ngx.var
   if ngx.req.http_version() == 0.9 and var.upstream_status then return replace_nonsense() end
-  local outcome = var.upstream_http_culvert_outcome
-  if outcome and var.upstream_http_culvert_secret == settings.edge_secret then
-    replace(outcome)
-  else
-    for name in pairs(ngx.resp.get_headers(0, true)) do
-      if is_ours(name) then ngx.header[name] = nil end
+  for name in pairs(ngx.resp.get_headers(0, true)) do
+    if is_ours(name) then
+      local outcome = var.upstream_http_culvert_outcome
+      if outcome and var.upstream_http_culvert_secret == settings.edge_secret then
+        replace(outcome)
+        break
+      end
+      ngx.header[name] = nil
     end
   end
-  ngx.header['Culvert-Visitor'] = var.request_id
   if settings.hsts_s and var.https == 'on' then ngx.header['Strict-Transport-Security'] = 'max-age=' .. settings.hsts_s end
 end
 

@@ -60,6 +60,13 @@ local function fly(self, key)
   return value, err
 end
 
+--- The text under `key` if it is younger than its age, else nil.
+function M:fresh(key)
+  local entry = ngx.shared[self.opts.values]:get(key)
+  local known = entry and split(entry)
+  if known and clock.now_ms() - known.at <= self.opts.age_ms then return known.text end
+end
+
 --- The text under `key`; false when there is none; nil and an error when nobody knows. `anew` asks Redis whatever the age.
 function M:get(key, anew)
   local entry = ngx.shared[self.opts.values]:get(key)

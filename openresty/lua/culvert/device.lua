@@ -54,8 +54,7 @@ local function turn_away()
 end
 
 local function pass(peers)
-  forward.drop_forged()
-  forward.set_connection(false)
+  forward.set_connection(forward.drop_forged(), false)
   peer.choose(peers)
 end
 

@@ -14,8 +14,8 @@ function M.finish()
     host = var.culvert_host,
     path = var.culvert_path,
     outcome = var.culvert_ended,
-    status = tonumber(var.status) or 0,
-    seconds = tonumber(var.request_time) or 0,
+    status = ngx.status,
+    seconds = ngx.now() - ngx.req.start_time(),
     bytes_in = tonumber(var.request_length) or 0,
     bytes_out = tonumber(var.bytes_sent) or 0,
   }

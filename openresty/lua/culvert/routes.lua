@@ -77,8 +77,11 @@ local function load(key)
   return table.concat(line, '\t')
 end
 
---- The same text comes with every request of a host: what it says is read once.
+--- The same text comes with every request of a host: what it says is read once. For a domain of a device's own it is a table
+--- with `endpoint_of` and `port`.
 local parse = memo.of(function(text)
+  local device, port = domains.parse(text)
+  if device then return { endpoint_of = device, port = port } end
   local route, i = {}, 1
   for value in (text .. '\t'):gmatch('([^\t]*)\t') do
     route[FIELDS[i]] = value
@@ -125,9 +128,16 @@ end
 function M.find(host, anew)
   local text, err = store():get(host, anew)
   if not text then return text, err end
-  local device, port = domains.parse(text)
-  if device then return of_endpoint(device, port, anew) end
-  return parse(text)
+  local found = parse(text)
+  if found.endpoint_of then return of_endpoint(found.endpoint_of, found.port, anew) end
+  return found
+end
+
+--- The same where it can be said without asking anybody; nil otherwise.
+function M.fresh(host)
+  local text = store():fresh(host)
+  local found = text and parse(text)
+  if found and not found.endpoint_of then return found end
 end
 
 --- Does this edge know the name without asking anybody?

@@ -12,6 +12,9 @@ local SEND_MS = 3000
 local M = {}
 local waiting = {}
 
+--- Are visitors' requests traced?
+function M.is_on() return settings.otlp_host ~= nil end
+
 --- Begins the request's span, or continues the visitor's trace, and tells the next hop of it.
 function M.begin()
   if not settings.otlp_host then return end

@@ -8,6 +8,7 @@ local access = require('culvert.access')
 local forward = require('culvert.forward')
 local host = require('culvert.host')
 local json = require('culvert.json')
+local memo = require('culvert.memo')
 local pages = require('culvert.pages')
 local peer = require('culvert.peer')
 local plain = require('culvert.plain')
@@ -26,52 +27,65 @@ local ONCE = { POST = true, PATCH = true, LOCK = true }
 
 local M = {}
 
+local asks_for_events = memo.of(function(accept) return accept:find('text/event-stream', 1, true) ~= nil end, 1000)
+
 --- Event streams and upgraded connections are silent for long by their nature; a page is not.
-local function may_be_silent()
-  local var = ngx.var
-  return var.http_upgrade or (var.http_accept or ''):find('text/event-stream', 1, true)
+local function may_be_silent(headers)
+  local accept = headers.accept
+  return headers.upgrade or accept and asks_for_events(type(accept) == 'table' and table.concat(accept, ',') or accept)
 end
 
-local function pass(route)
+--- nginx.conf sets what most requests need: only what is otherwise is set here.
+local function pass(route, headers)
   local var = ngx.var
   -- A connection that idles may be closing just now. What may not be sent twice must not find out.
   -- A traced request has a connection of its own: the listener reads the trace at its beginning.
-  local reuse = route.keepalive == '1' and not ONCE[ngx.req.get_method()] and var.culvert_trace == ''
-  var.culvert_scheme = route.scheme
-  var.culvert_pool = reuse and 'culvert_kept' or 'culvert_fresh'
-  forward.set_connection(reuse)
-  peer.choose(route.peers, not may_be_silent() and settings.answer_ms or nil)
+  local reuse = route.keepalive == '1' and not ONCE[ngx.req.get_method()] and not tracing.is_on()
+  if route.scheme ~= 'http' then var.culvert_scheme = route.scheme end
+  if not reuse then var.culvert_pool = 'culvert_fresh' end
+  forward.set_connection(headers, reuse)
+  peer.choose(route.peers, not may_be_silent(headers) and settings.answer_ms or nil)
+end
+
+--- The route of a host, as routes.find has it; false and `rate_limited` for who asks for too many names that nobody has.
+local function find_route(name, anew)
+  if not anew then
+    local route = routes.fresh(name)
+    if route then return route end
+    if rates.exceeded('unknown_names') and not routes.is_known(name) then return false, 'rate_limited' end
+  end
+  return routes.find(name, anew)
 end
 
 --- Passes the request on by the route of its host, or ends it with a page.
-local function dispatch(name, anew)
-  if not anew and rates.exceeded('unknown_names') and not routes.is_known(name) then return pages.send('rate_limited') end
-  local route, err = routes.find(name, anew)
+local function dispatch(name, headers, anew)
+  local route, err = find_route(name, anew)
   if route then ngx.var.culvert_device = route.device end
   if route == nil then
     -- That Redis is away was logged when it went.
     ngx.log(err == 'away' and ngx.INFO or ngx.WARN, 'no route for ', name, ' is known: ', err)
     return pages.send('unavailable', { host = name })
   end
+  if err == 'rate_limited' then return pages.send('rate_limited') end
   if not route then
     rates.count('unknown_names')
     return pages.send('not_found', { host = name })
   end
   -- An attempt after the first one has passed it, and its cookies are gone.
-  if not anew and not access.check(name, route.device, route.port) then return end
+  if not anew and not access.check(name, route.device, route.port, ngx.var.culvert_path, headers.cookie ~= nil) then return end
   if route.state == 'grace' then
     return pages.send('device_offline', { since = route.since, host = name })
   end
-  return pass(route)
+  return pass(route, headers)
 end
 
 --- A body is `none`, `held` (in memory, may be sent again) or `streamed`.
-local function take_small_body()
-  local var = ngx.var
-  if var.http_transfer_encoding then return 'streamed' end
-  local length = tonumber(var.http_content_length or '0')
+local function take_small_body(headers)
+  if headers['transfer-encoding'] then return 'streamed' end
+  local given = headers['content-length']
+  local length = tonumber(given or 0)
   -- HTTP/2 needs no length to have a body.
-  if not var.http_content_length and ngx.req.http_version() >= 2 and not BODILESS[ngx.req.get_method()] then return 'streamed' end
+  if not given and ngx.req.http_version() >= 2 and not BODILESS[ngx.req.get_method()] then return 'streamed' end
   if length == 0 then return 'none' end
   if not length or length > REPLAYABLE_BYTES then return 'streamed' end
   ngx.req.read_body()
@@ -81,17 +95,19 @@ end
 --- The access phase of a visitor's request.
 function M.serve()
   local var = ngx.var
-  var.culvert_path = var.uri
+  local uri = var.uri
+  var.culvert_path = uri
   local kind, name = host.of_request()
   if not kind then return pages.send('bad_request', { detail = 'To be exact: ' .. name .. '.' }) end
   var.culvert_host = name
   if kind == 'ip' then return pages.send('not_found') end
   if plain.turns_visitors_away() then return plain.send_on(name) end
-  if kind == 'apex' then return pages.send(var.uri == '/' and 'welcome' or 'not_found', { host = name }) end
-  forward.drop_forged()
+  if kind == 'apex' then return pages.send(uri == '/' and 'welcome' or 'not_found', { host = name }) end
+  local headers = forward.drop_forged()
   tracing.begin()
-  dispatch(name, false)
-  var.culvert_replayable = take_small_body()
+  dispatch(name, headers, false)
+  local body = take_small_body(headers)
+  if body ~= 'none' then var.culvert_replayable = body end
 end
 
 --- The content of /.culvert/route: what this edge knows of the way to its host, as a visitor's request would find it. Of a
@@ -135,7 +151,9 @@ function M.again()
   if var.culvert_replayable == 'streamed' or attempt > #WAITS then return pages.send('unavailable', { host = name }) end
   var.culvert_attempts = attempt
   ngx.sleep(WAITS[attempt] * settings.retry_ms / 1000)
-  return dispatch(name, true)
+  -- As at the beginning: the route may be another one by now.
+  var.culvert_scheme, var.culvert_pool, var.culvert_connection, var.culvert_upgrade = 'http', 'culvert_kept', '', ''
+  return dispatch(name, forward.drop_forged(), true)
 end
 
 --- The content of what comes without TLS to the port of TLS.
