@@ -124,6 +124,8 @@ export interface Ask {
   headers?: Record<string, string>;
   body?: string | Buffer;
   address?: string;
+  /** The visitor's own address. */
+  from?: string;
 }
 
 /** An nginx of one's own. */
@@ -205,6 +207,7 @@ export class TestEdge {
 export async function ask(what: Ask & { port: number }): Promise<Answer> {
   const req = request({
     host: what.address ?? '127.0.0.1',
+    ...(what.from === undefined ? {} : { localAddress: what.from }),
     port: what.port,
     path: what.path ?? '/',
     method: what.method ?? 'GET',

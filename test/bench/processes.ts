@@ -2,6 +2,13 @@ import { readdirSync, readFileSync } from 'node:fs';
 import net from 'node:net';
 import { freePort } from '../harness/servers.ts';
 
+/** Visitors that come faster than those of any device would: none of them shall be refused. */
+export const UNBOUNDED = {
+  CULVERT_LIMIT_NEW_VISITORS_PER_DEVICE: '1000000',
+  CULVERT_LIMIT_EDGE_REQUESTS_PER_DEVICE: '1000000',
+  CULVERT_LIMIT_EDGE_REQUESTS_PER_ADDRESS: '1000000',
+};
+
 /** Settings of a stack whose agents dial their transfers at the listener, past the edge. */
 export async function published(): Promise<Record<string, string>> {
   const port = String(await freePort());

@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util';
 import { startStack } from '../harness/system.ts';
 import { cpuSeconds } from './figures.ts';
 import { enterNamespace } from './namespace.ts';
-import { childPids, published } from './processes.ts';
+import { childPids, published, UNBOUNDED } from './processes.ts';
 import { type CpuProfile, summarize } from './profile/summary.ts';
 import { download, freshVisitors, requests, upload } from './visitor.ts';
 
@@ -69,7 +69,7 @@ const { port: originPort } = await new Promise<AddressInfo>((resolve) =>
   origin.once('message', (message) => resolve(message as AddressInfo)),
 );
 const NODE_OPTIONS = `--import=${HOOK}?${encodeURIComponent(dir)}`;
-const stack = await startStack({ env: { NODE_OPTIONS, ...(values.direct ? await published() : {}) } });
+const stack = await startStack({ env: { NODE_OPTIONS, ...UNBOUNDED, ...(values.direct ? await published() : {}) } });
 try {
   const agent = await stack.runAgent({
     name: 'bench',

@@ -305,7 +305,7 @@ describe('a flood of visitors against one device', () => {
     };
     const flood = Array.from({ length: 3 * MOST }, lane);
     try {
-      await until('places are taken', () => (target.open() > 0 && refused > 0 ? true : undefined));
+      await until('places are taken', () => (target.open() > 0 && refused > MOST ? true : undefined));
       for (let visits = 0; visits < 30; visits += 1) {
         expect((await tcpVisitor(witness, `visit ${visits}`)).data.toString()).toBe(`visit ${visits}`);
         mostAtOnce = Math.max(mostAtOnce, target.open());
@@ -318,7 +318,6 @@ describe('a flood of visitors against one device', () => {
       await Promise.all(flood);
     }
     expect(mostAtOnce).toBeLessThanOrEqual(MOST);
-    expect(refused).toBeGreaterThan(MOST);
     await until('it is served again', async () =>
       (await tcpVisitor(port, 'after')).data.toString() === 'after' ? true : undefined,
     );

@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { Redis } from 'ioredis';
 import { percentile } from '../bench/figures.ts';
+import { UNBOUNDED } from '../bench/processes.ts';
 import { machine } from '../bench/report.ts';
 import { registerDevices } from '../harness/registration.ts';
 import { type Stack, startStack } from '../harness/system.ts';
@@ -50,7 +51,7 @@ export class Load {
   static async run(options: LoadOptions, tell: (text: string) => void): Promise<LoadRun> {
     const load = new Load(options, tell);
     const stack = await startStack({
-      env: { CULVERT_LOG_LEVEL: 'warn', CULVERT_HEARTBEAT: `${options.heartbeatS}s`, ...options.env },
+      env: { ...UNBOUNDED, CULVERT_LOG_LEVEL: 'warn', CULVERT_HEARTBEAT: `${options.heartbeatS}s`, ...options.env },
       ...(options.env.CULVERT_TCP_PORTS === undefined ? { tcpPorts: options.devices + SPARE_PORTS } : {}),
     });
     try {

@@ -27,7 +27,7 @@ export const RULES: Readonly<Record<RedisUser, string>> = {
   'tcp-listener': INSTANCE,
   admin: INSTANCE.replace('resetchannels', '%R~visitors:* resetchannels &visitor.requests'),
   // Certificates and their private keys: beside the edge only lease-manager, and the operator, may read them.
-  edge: `%R~route:* %R~standin:* %R~cert:* %R~kept:access:* %R~kept:grant:* %R~kept:domain:* %R~lease:* %R~instance:* %R~store:* %W~visitors:* %W~entered:* resetchannels &route.changed &visitor.requests +@read +@connection +@pubsub +@transaction +time +set +lpush +ltrim +pexpire -@dangerous ${BEYOND_KEYS}`,
+  edge: `%R~route:* %R~standin:* %R~cert:* %R~kept:access:* %R~kept:grant:* %R~kept:policy:* %R~kept:domain:* %R~lease:* %R~instance:* %R~store:* %W~visitors:* %W~entered:* resetchannels &route.changed &visitor.requests +@read +@connection +@pubsub +@transaction +time +set +lpush +ltrim +pexpire -@dangerous ${BEYOND_KEYS}`,
   operator: '~* &* +@all',
 };
 

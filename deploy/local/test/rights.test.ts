@@ -262,7 +262,7 @@ const KEYS: Record<string, { read: readonly RedisUser[]; write: readonly RedisUs
   'kept:enrolment:x': { read: [], write: [] },
   'kept:login:x': { read: [], write: [] },
   'kept:webhook:x': { read: [], write: [] },
-  'kept:policy:alice': { read: [], write: [] },
+  'kept:policy:alice': { read: ['edge'], write: [] },
   'kept:access:alice': { read: ['edge'], write: [] },
   'kept:grant:alice.x': { read: ['edge'], write: [] },
   'kept:domain:x.example': { read: ['edge'], write: [] },

@@ -10,6 +10,12 @@ export const PolicySchema = Type.Object({
   visitors: Type.Optional(Type.Integer({ minimum: 1, maximum: 100_000 })),
   /** New visitors a second, on average; a second's worth, at least one, may come at once. */
   visitors_per_second: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 100_000 })),
+  /** Visitors at once from one address, at its tcp endpoints. */
+  visitors_per_address: Type.Optional(Type.Integer({ minimum: 1, maximum: 100_000 })),
+  /** Requests a second for its pages at each edge, on average; a second's worth, at least one, may come at once. */
+  requests_per_second: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1_000_000 })),
+  /** A visitor of a tcp endpoint is ended after so long without a byte in either direction. */
+  idle_seconds: Type.Optional(Type.Integer({ minimum: 1, maximum: 30 * 86_400 })),
   /** Bytes a second of all its visitors together, both directions. */
   bytes_per_second: Type.Optional(Type.Integer({ minimum: 1024, maximum: 1024 ** 4 })),
   /** Bytes of a UTC day, both directions and its control connection: `device.budget` says that so many are reached. */
@@ -143,7 +149,7 @@ export const RECORDS = {
 } as const satisfies Record<string, Type.TObject>;
 
 /** Collections that edges read: their changes are announced on the channel of the routes, as `<collection> <id>`. */
-export const EDGE_COLLECTIONS: ReadonlySet<string> = new Set<Collection>(['access', 'grant', 'domain']);
+export const EDGE_COLLECTIONS: ReadonlySet<string> = new Set<Collection>(['access', 'grant', 'domain', 'policy']);
 
 export type Collection = keyof typeof RECORDS;
 export const COLLECTIONS = Object.keys(RECORDS) as Collection[];

@@ -114,6 +114,7 @@ export const ERRORS = {
     retry: 'no',
   },
   write_timeout: { meaning: 'A peer took no bytes for as long as the write deadline.', http: null, close: 4432, retry: 'no' },
+  idle_timeout: { meaning: 'No byte came from either side for as long as the idle limit.', http: null, close: 4433, retry: 'no' },
 } as const satisfies Record<string, ErrorEntry>;
 
 export type ErrorCode = keyof typeof ERRORS;

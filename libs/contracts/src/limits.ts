@@ -127,6 +127,37 @@ export const LIMITS = {
     'visitors without a transfer yet; bounds sockets held for a device that does not answer',
   ),
   VISITORS_PER_DEVICE: count(1024, 1, 100_000, 'visitors of one device at once, waiting ones included'),
+  VISITORS_PER_ADDRESS: count(
+    256,
+    1,
+    100_000,
+    'visitors at once from one address at the tcp endpoints of one device, unless its policy says otherwise: others find a place, too',
+  ),
+  NEW_VISITORS_PER_DEVICE: count(
+    500,
+    1,
+    1_000_000,
+    'new visitors of the tcp endpoints of one device in a second, unless its policy says otherwise; as many may come at once',
+  ),
+  REFUSALS_PER_DEVICE: count(
+    20,
+    1,
+    100_000,
+    'refused visitors of one device in a second that are gone at once and told of in events and logs; more are a flood: they are counted only',
+  ),
+  REFUSED_MS: ms(
+    SECOND,
+    20,
+    MINUTE,
+    'a flood of refused visitors waits so long for its reset: who comes again at once, comes once in that time. A tcp port with more of them stays closed for as long',
+  ),
+  REFUSED_HELD_PER_DEVICE: count(64, 0, 10_000, 'refused visitors of one device that wait for their reset; the kernel turns the others away'),
+  VISITOR_IDLE_MS: ms(
+    125 * MINUTE,
+    100,
+    30 * 24 * HOUR,
+    'a visitor of a tcp endpoint without a byte in either direction, unless the policy says otherwise; NATs may forget it after 124 minutes (RFC 5382)',
+  ),
   TRANSFERS_PER_DEVICE: count(256, 1, 10_000, 'transfers at once when the device names no number of its own'),
   MAX_FRAME_BYTES: bytes(64 * KIB, 125, 1024 * KIB, 'largest binary message sent to a device that names no number of its own'),
   TRANSFER_BUFFER_BYTES: bytes(
@@ -288,6 +319,19 @@ export const LIMITS = {
     10_000_000,
     'full TLS handshakes begun, a minute and address, at one edge; sessions that are resumed do not count. A fleet behind one NAT fits',
   ),
+  EDGE_REQUESTS_PER_DEVICE: count(
+    1000,
+    1,
+    1_000_000,
+    "visitors' requests for one device in a second, at one edge, unless its policy says otherwise; as many may come at once",
+  ),
+  EDGE_REQUESTS_PER_ADDRESS: count(
+    500,
+    1,
+    1_000_000,
+    "visitors' requests from one address in a second, at one edge; as many may come at once. Raise it behind a proxy that hides addresses",
+  ),
+  EDGE_TOO_FAST_MS: ms(SECOND, 0, MINUTE, 'a request that came too fast is answered with 429 so much later: who repeats it at once waits, too'),
   EDGE_VISITORS_PER_ADDRESS: count(2_048, 1, 100_000, "visitors' requests at once from one address, at one edge"),
   EDGE_REPORTS: count(
     500,

@@ -13,6 +13,7 @@ export const VISITOR_OUTCOMES = [
   'budget_spent', // the device has moved as many bytes today as its policy allows
   'linger_expired',
   'write_timeout',
+  'idle_timeout', // neither side sent a byte for as long as the idle limit
   'revoked',
   'superseded',
   'wind_down',

@@ -64,11 +64,11 @@ export class AddressRates {
 
   /** In how many milliseconds the address may come again; 0: now. */
   waitMs(address: string): number {
-    return this.#buckets.get(keyOf(address))?.waitMs() ?? 0;
+    return this.#buckets.get(customerOf(address))?.waitMs() ?? 0;
   }
 
   #of(address: string): TokenBucket {
-    const key = keyOf(address);
+    const key = customerOf(address);
     const known = this.#buckets.get(key);
     if (known !== undefined) return known;
     if (this.#buckets.size >= MOST_ADDRESSES) this.#forget();
@@ -85,8 +85,8 @@ export class AddressRates {
   }
 }
 
-/** Of an IPv6 address the first 64 bits: one host has all of the others. */
-function keyOf(address: string): string {
+/** Whom an address stands for: of an IPv6 one the first 64 bits, as one host has all of the others. */
+export function customerOf(address: string): string {
   if (!address.includes(':') || address.includes('.')) return address;
   const [left = '', right] = address.split('%', 1)[0]?.split('::', 2) ?? [];
   const head = left === '' ? [] : left.split(':');

@@ -11,7 +11,7 @@
 local cache = require('culvert.cache')
 local clock = require('culvert.clock')
 local ffi = require('ffi')
-local json = require('culvert.json')
+local kept = require('culvert.kept')
 local pages = require('culvert.pages')
 local redis = require('culvert.redis')
 local settings = require('culvert.settings')
@@ -42,25 +42,8 @@ local function signature(host, digest)
     :gsub('+', '-'):gsub('/', '_')
 end
 
---- The value of a kept record and when it goes; false when there is none; nil and why that is not known.
-local function read(key)
-  local lost
-  local reply, err = redis.run(function(red)
-    local found, why = red:hmget('kept:' .. key:gsub(' ', ':', 1), 'value', 'expires_at')
-    lost = found and found[1] == ngx.null and redis.has_lost_all(red)
-    return found, why
-  end)
-  if not reply then return nil, err end
-  if lost then return nil, 'recovering' end
-  if reply[1] == ngx.null then return false end
-  local value
-  value, err = json.decode(reply[1])
-  if type(value) ~= 'table' then return nil, err or key .. ' is no object' end
-  return value, tonumber(reply[2] ~= ngx.null and reply[2] or nil)
-end
-
 local function load(key)
-  local value, more = read(key)
+  local value, more = kept.read(key)
   if value == nil then return nil, more end
   if key:find('^access ') then
     -- That nothing is said is kept as long as what is said: pages must not close because Redis is away.

@@ -21,7 +21,8 @@ function M.finish()
   }
   metrics.count(ended, var)
   if ended.host == '' then return device.log(ended) end
-  report.add(ended, var)
+  -- A flood must not push those who were served out of what is shown.
+  if ended.outcome ~= 'rate_limited' then report.add(ended, var) end
   tracing.finish(ended, var)
 end
 

@@ -6,7 +6,7 @@ local texts = require('culvert.texts')
 
 local EVERY_S = 1
 local BUCKETS = { 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300 }
-local DICTS = { 'routes', 'misses', 'instances', 'certificates', 'access', 'rates', 'state', 'metrics' }
+local DICTS = { 'routes', 'misses', 'instances', 'certificates', 'access', 'rates', 'paces', 'state', 'metrics' }
 local KINDS = { ['/v1/control'] = 'control', ['/v1/enroll'] = 'enroll', ['/v1/access'] = 'access' }
 -- Beside the outcomes that have a page: endings, and refusals of devices.
 local OUTCOMES = { ok = true, visitor_gone = true, unauthorized = true, forbidden = true }

@@ -11,17 +11,17 @@ local M = {}
 local function customer(address) return #address == 16 and address:sub(1, 8) or address end
 
 --- The peer at hand, where there is a request.
-local function peer() return customer(ngx.var.binary_remote_addr) end
+function M.peer() return customer(ngx.var.binary_remote_addr) end
 
 --- Counts one more of `kind`: `unknown_names` or `failed_handshakes`.
 function M.count(kind)
-  local _, err = ngx.shared.culvert_rates:incr(kind .. peer(), 1, 0, WINDOW_S)
+  local _, err = ngx.shared.culvert_rates:incr(kind .. M.peer(), 1, 0, WINDOW_S)
   if err then ngx.log(ngx.WARN, 'cannot count ', kind, ': ', err) end
 end
 
 --- Has the peer at hand done more of it than it may? Then also in how many seconds it may go on.
 function M.exceeded(kind)
-  local key = kind .. peer()
+  local key = kind .. M.peer()
   if (ngx.shared.culvert_rates:get(key) or 0) < settings[kind] then return false end
   return true, math.max(1, math.ceil(ngx.shared.culvert_rates:ttl(key) or WINDOW_S))
 end

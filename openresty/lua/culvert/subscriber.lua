@@ -4,6 +4,7 @@
 
 local access = require('culvert.access')
 local certificate = require('culvert.certificate')
+local paces = require('culvert.paces')
 local redis = require('culvert.redis')
 local routes = require('culvert.routes')
 
@@ -26,6 +27,7 @@ local function handle(reply)
   local changed = reply[3]
   local collection, id = changed:match('^(%S+) (.+)$')
   if collection == 'lease' then return routes.drop(changed) end
+  if collection == 'policy' then return paces.drop(changed) end
   if collection and collection ~= 'domain' then return access.drop(changed) end
   routes.drop(id or changed)
   certificate.drop(id or changed)

@@ -20,8 +20,8 @@ return {
   rate_limited = {
     status = 429,
     retry_after = { 20, 60 },
-    title = 'Too many requests from your address',
-    text = 'Your address asked for much that does not exist, or for too much at once. Try again in a minute.',
+    title = 'Too many requests',
+    text = 'Your address asked for much that does not exist, or for too much at once, or this device is asked for too much. Try again in a minute.',
   },
   device_offline = {
     status = 503,

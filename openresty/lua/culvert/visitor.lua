@@ -9,6 +9,7 @@ local forward = require('culvert.forward')
 local host = require('culvert.host')
 local json = require('culvert.json')
 local memo = require('culvert.memo')
+local paces = require('culvert.paces')
 local pages = require('culvert.pages')
 local peer = require('culvert.peer')
 local plain = require('culvert.plain')
@@ -59,6 +60,7 @@ end
 
 --- Passes the request on by the route of its host, or ends it with a page.
 local function dispatch(name, headers, anew)
+  if not anew and paces.address_is_too_fast() then return paces.turn_away(name) end
   local route, err = find_route(name, anew)
   if route then ngx.var.culvert_device = route.device end
   if route == nil then
@@ -66,11 +68,12 @@ local function dispatch(name, headers, anew)
     ngx.log(err == 'away' and ngx.INFO or ngx.WARN, 'no route for ', name, ' is known: ', err)
     return pages.send('unavailable', { host = name })
   end
-  if err == 'rate_limited' then return pages.send('rate_limited') end
+  if err == 'rate_limited' then return paces.turn_away() end
   if not route then
     rates.count('unknown_names')
     return pages.send('not_found', { host = name })
   end
+  if not anew and paces.device_is_too_fast(route.device) then return paces.turn_away(name) end
   -- An attempt after the first one has passed it, and its cookies are gone.
   if not anew and not access.check(name, route.device, route.port, ngx.var.culvert_path, headers.cookie ~= nil) then return end
   if route.state == 'grace' then
@@ -115,7 +118,8 @@ end
 function M.route()
   local kind, name = host.of_request()
   if not kind or kind == 'ip' or kind == 'apex' then return pages.send('not_found') end
-  if rates.exceeded('unknown_names') and not routes.is_known(name) then return pages.send('rate_limited') end
+  if paces.address_is_too_fast() then return paces.turn_away(name) end
+  if rates.exceeded('unknown_names') and not routes.is_known(name) then return paces.turn_away() end
   local found, why
   local route, err = routes.find(name, false)
   if route == nil then

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { CommandRequest, OperatorUse } from '@culvert/bus';
 import type { Endpoint, ErrorCode } from '@culvert/contracts';
-import { digestOf, type MovedBytes } from '@culvert/service-kit';
+import { customerOf, digestOf, type MovedBytes, TokenBucket } from '@culvert/service-kit';
 import { DevicePolicy } from './device-policy.ts';
 import { Slots } from './slots.ts';
 import { type WarmBudget, WarmPool } from './warm-pool.ts';
@@ -17,8 +17,12 @@ export interface Visitor {
   port: number;
   /** No transfer is attached yet. */
   waiting: boolean;
+  /** Where it comes from, when that is a public port. */
+  address: string | undefined;
   /** What it has moved so far and is not counted yet; present while bytes flow. */
   uncounted?: () => MovedBytes;
+  /** All bytes that it has moved so far; present while they flow, at tcp endpoints. */
+  moved?: () => number;
   /** Set when it is an operator's connection, which came past the public ports. */
   operator: OperatorUse | undefined;
   end(code: ErrorCode): void;
@@ -38,10 +42,14 @@ export class Device {
   readonly slots = new Slots();
   readonly policy = new DevicePolicy();
   readonly warm: WarmPool;
+  /** Visitors who were refused and are not told yet. */
+  heldRefused = 0;
   /** When its last visitor came or went, in milliseconds of `performance.now()`. */
   visitedAt = Number.NEGATIVE_INFINITY;
   /** When a transfer of it was opened last, by the same clock. */
   arrivedAt = Number.NEGATIVE_INFINITY;
+  readonly #byAddress = new Map<string, number>();
+  #refusals: TokenBucket | undefined;
   #tenure: Tenure | undefined;
   #key: { epoch: number; text: string; digest: string } | undefined;
 
@@ -72,6 +80,37 @@ export class Device {
       this.#key = { epoch, text, digest: digestOf(text) };
     }
     return this.#key.text;
+  }
+
+  join(visitor: Visitor): void {
+    this.visitors.add(visitor);
+    this.#count(visitor, 1);
+    this.visitedAt = performance.now();
+  }
+
+  leave(visitor: Visitor): void {
+    if (!this.visitors.delete(visitor)) return;
+    this.#count(visitor, -1);
+    this.visitedAt = performance.now();
+  }
+
+  /** How many visitors are here from this address, or from where it belongs to. */
+  visitorsFrom(address: string): number {
+    return this.#byAddress.get(customerOf(address)) ?? 0;
+  }
+
+  #count({ address }: Visitor, change: number): void {
+    if (address === undefined) return;
+    const key = customerOf(address);
+    const count = (this.#byAddress.get(key) ?? 0) + change;
+    if (count > 0) this.#byAddress.set(key, count);
+    else this.#byAddress.delete(key);
+  }
+
+  /** One more visitor is refused: is it one of the first `perSecond`? */
+  tellsRefusal(perSecond: number): boolean {
+    this.#refusals ??= new TokenBucket(perSecond, perSecond);
+    return this.#refusals.take();
   }
 
   get waiting(): number {

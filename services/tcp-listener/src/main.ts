@@ -16,6 +16,7 @@ import { Canaries } from './canaries.ts';
 import { followExpiries, serveCommands } from './commands.ts';
 import { ConnEvents } from './conn-events.ts';
 import type { Device } from './device.ts';
+import { watchIdle } from './idle.ts';
 import { createMetrics } from './metrics.ts';
 import { OperatorRights } from './operator-rights.ts';
 import { OperatorVisits } from './operator-visits.ts';
@@ -65,6 +66,7 @@ await runService({
       httpHost: config.CULVERT_HTTP_HOST,
       edges: config.CULVERT_EDGE_NETWORKS,
       onVisitor: (socket, publicPort) => onVisitor(socket, publicPort),
+      onBlocked: (port, err) => log.warn({ event: 'port.blocked', port, err: err.message }),
     });
     const budget = { waiting: 0 };
     const tenures = new Tenures(ports, log, budget);
@@ -128,8 +130,9 @@ await runService({
       },
     });
     usage.start();
+    const idle = watchIdle(tenures, limits);
     const deps = {
-      ...{ usage, tenures, events, metrics, limits, log, tracing },
+      ...{ usage, tenures, ports, events, metrics, limits, log, tracing },
       dialling: {
         ...{ id, bus, limits, rendezvous },
         onUnanswered: (device: Device, dialledAt: number) => canaries.suspect(device, dialledAt),
@@ -165,6 +168,7 @@ await runService({
       reconciler.stop();
       reassertion.stop();
       rights.stop();
+      clearInterval(idle);
       grants.windDown();
       await windDown({ registration, redis, ports, tenures, limits, log });
       await transfers.close();

@@ -10,12 +10,17 @@ export interface PublicPortsOptions {
   edges: BlockList;
   /** A visitor came. The socket is already being read, up to VISITOR_READ_AHEAD, so that a reset is noticed. */
   onVisitor(socket: Socket, publicPort: number): void;
+  /** A port that was paused cannot be opened now; it is tried again. */
+  onBlocked?(port: number, error: Error): void;
 }
 
 interface Bound {
+  /** Of a port that is paused: the one that was closed. */
   server: Server;
   host: string;
   scheme: Scheme;
+  /** Until it is opened again. */
+  paused?: { ms: number; timer: NodeJS.Timeout };
 }
 
 /** Those of tcp endpoints, or those that the edge alone reaches. */
@@ -50,27 +55,60 @@ export class PublicPorts {
   /** Opens a port, or moves it to the host of the scheme. @throws the error of the system when it is not to be had. */
   async open(port: number, scheme: Scheme): Promise<void> {
     const host = this.#hostOf(scheme);
-    if (this.isOpen(port, scheme) || this.#closed.has(kindOf(scheme))) return;
+    if (this.isOpen(port, scheme)) return this.#resume(port);
+    if (this.#closed.has(kindOf(scheme))) return;
     this.close(port);
-    const server = createServer({ allowHalfOpen: true, noDelay: true, highWaterMark: VISITOR_READ_AHEAD }, (socket) => {
-      if (kindOf(scheme) === 'edge' && !isAmong(this.#options.edges, socket.remoteAddress)) return void refuse(socket);
-      this.#options.onVisitor(socket, port);
-    });
-    this.#bound.set(port, { server, host, scheme });
+    const bound: Bound = { server: this.#serverOf(port, scheme), host, scheme };
+    this.#bound.set(port, bound);
     try {
-      await this.#listen(server, host, port);
+      await this.#listen(bound.server, host, port);
     } catch (error) {
-      if (this.#bound.get(port)?.server === server) this.#bound.delete(port);
+      if (this.#bound.get(port) === bound) this.#bound.delete(port);
       throw error;
     }
-    server.on('error', () => {}); // accept failures (no descriptors left): the server goes on by itself
+  }
+
+  /**
+   * The kernel refuses visitors for so long, or until the port is opened anew, without a word to us; those that were accepted
+   * go on. Should something else have taken the port by then, it is tried again as much later.
+   */
+  pause(port: number, ms: number): void {
+    const bound = this.#bound.get(port);
+    if (bound === undefined || bound.paused !== undefined) return;
+    bound.server.close();
+    bound.paused = { ms, timer: setTimeout(() => void this.#resume(port), ms) };
+  }
+
+  async #resume(port: number): Promise<void> {
+    const bound = this.#bound.get(port);
+    if (bound?.paused === undefined) return;
+    const { timer, ms } = bound.paused;
+    clearTimeout(timer);
+    delete bound.paused;
+    const server = this.#serverOf(port, bound.scheme);
+    bound.server = server;
+    try {
+      await this.#listen(server, bound.host, port);
+      if (this.#bound.get(port)?.server !== server) server.close(); // closed meanwhile
+    } catch (error) {
+      this.#options.onBlocked?.(port, error as Error);
+      if (bound.server === server) this.pause(port, ms);
+    }
   }
 
   /** No visitor is accepted any more; those that were go on. */
   close(port: number): void {
     const bound = this.#bound.get(port);
     this.#bound.delete(port);
+    clearTimeout(bound?.paused?.timer);
     bound?.server.close();
+  }
+
+  #serverOf(port: number, scheme: Scheme): Server {
+    return createServer({ allowHalfOpen: true, noDelay: true, highWaterMark: VISITOR_READ_AHEAD }, (socket) => {
+      if (kindOf(scheme) === 'edge' && !isAmong(this.#options.edges, socket.remoteAddress)) return void refuse(socket);
+      this.#options.onVisitor(socket, port);
+    });
   }
 
   /** For good: what is bound from now on is for the next start of this listener. */
@@ -92,6 +130,7 @@ export class PublicPorts {
       if (host !== ANY_IPV6 || !noIpv6) throw error;
       await listenOnce(server, ANY_IPV4, port);
     }
+    server.on('error', () => {}); // accept failures (no descriptors left): the server goes on by itself
   }
 }
 

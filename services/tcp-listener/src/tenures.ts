@@ -167,10 +167,10 @@ export class Tenures {
         this.#closePort(owner, port);
       }
       const had = owner === device;
-      if (this.#ports.isOpen(port, scheme)) return;
+      const wasOpen = this.#ports.isOpen(port, scheme);
       try {
-        await this.#ports.open(port, scheme);
-        if (!had) opened.push(port);
+        await this.#ports.open(port, scheme); // also what a flood had closed for a while
+        if (!had && !wasOpen) opened.push(port);
       } catch (err) {
         this.#log.warn({ event: 'port.unavailable', port, err: (err as Error).message });
         failed.push(port);

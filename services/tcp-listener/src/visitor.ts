@@ -3,10 +3,11 @@ import type { OperatorUse } from '@culvert/bus';
 import { CulvertError, type Endpoint, type Limits, type VisitorOutcome } from '@culvert/contracts';
 import { outcomeOf, type SpliceOptions, type SpliceResult } from '@culvert/relay';
 import { type Logger, type MovedBytes, randomId, type Tracing, type UsageReport } from '@culvert/service-kit';
+import { dismiss, refusalOf, turnAway } from './admission.ts';
 import type { ConnEvents } from './conn-events.ts';
 import type { Device, Visitor } from './device.ts';
-import { answerHttp } from './http-answer.ts';
 import type { ListenerMetrics } from './metrics.ts';
+import type { PublicPorts } from './public-ports.ts';
 import { Stages } from './stages.ts';
 import type { Tenures } from './tenures.ts';
 import { readFirst, traceparentIn } from './trace-context.ts';
@@ -17,6 +18,8 @@ import { type Untaken, visitWarm, type WarmVisit } from './warm-visit.ts';
 export interface VisitorDeps {
   dialling: DialDeps;
   tenures: Tenures;
+  /** Closes for a while what a flood comes through. */
+  ports: Pick<PublicPorts, 'pause'>;
   events: ConnEvents;
   usage: Pick<UsageReport, 'add'>;
   metrics: ListenerMetrics;
@@ -43,9 +46,6 @@ export interface Front {
 /** Transfers shorter than this send only `conn.closed`. */
 const OPENED_AFTER_MS = 1_000;
 
-/** The device has moved as much today as it may. */
-class BudgetSpent extends Error {}
-
 /** The visitor hung up before it had a transfer. Not an error code: nobody is left to be told. */
 class VisitorGone extends Error {}
 
@@ -54,7 +54,8 @@ class VisitorGone extends Error {}
  *
  *   accepted --in line--> offered to a warm transfer --accepted--------------> spliced --both directions ended--> closed
  *       |                  |  \--none, or not taken--> dialling --attached--->
- *       \--too many, grace-\--refused, deadline, lost, visitor hung up-------> answered or reset, closed
+ *       |                  \--refused, deadline, lost, visitor hung up-------> answered or reset, closed
+ *       \--too many, too fast, not allowed, grace--> told of or counted, answered or reset, closed
  *
  * Owns the visitor's socket: once this settles, it is destroyed. Never rejects.
  */
@@ -68,12 +69,19 @@ export async function serveVisitor(
   const { limits, log, metrics, tenures } = deps;
   const startedAt = performance.now();
   const conn = randomId(9);
-  const from = front?.visitor ?? (endpoint.scheme === 'tcp' ? addressOf(socket) : `edge:${conn}`);
+  const address = front === undefined && endpoint.scheme === 'tcp' ? (socket.remoteAddress ?? '') : undefined;
+  const from = front?.visitor ?? (address === undefined ? `edge:${conn}` : nameOf(address, socket.remotePort));
+  const refused = refusalOf(device, endpoint, address, limits);
+  if (refused !== undefined) {
+    front?.over(refused);
+    return turnAway(socket, { device, endpoint, visitor: from, conn, outcome: refused, door: front === undefined }, deps);
+  }
   const life = new AbortController();
   const visitor: Visitor = {
     epoch: device.tenure?.epoch ?? 0,
     port: endpoint.port,
     waiting: true,
+    address,
     operator: front?.operator,
     end: (code) => life.abort(new CulvertError(code)),
   };
@@ -105,11 +113,10 @@ export async function serveVisitor(
   };
   const onRunning: SpliceOptions['onRunning'] = (running) => {
     visitor.uncounted = () => countUpTo(running.moved);
+    if (endpoint.scheme === 'tcp') visitor.moved = () => running.moved.toDevice + running.moved.toVisitor;
   };
   try {
-    admit(device, endpoint, socket, limits);
-    device.visitors.add(visitor);
-    device.visitedAt = startedAt;
+    device.join(visitor);
     if (deps.tracing !== undefined) {
       const since = Date.now();
       if (endpoint.scheme !== 'tcp' && front === undefined) untaken.early = await readFirst(socket, life.signal);
@@ -173,38 +180,17 @@ export async function serveVisitor(
   if (front === undefined && waitedMs === undefined && outcome !== 'visitor_gone')
     await dismiss(untaken.socket, endpoint, outcome, deps);
   untaken.socket.destroy();
-  device.visitors.delete(visitor);
-  device.visitedAt = performance.now();
+  device.leave(visitor);
   tenures.forgetIfEmpty(device);
-}
-
-function admit(device: Device, endpoint: Endpoint, { remoteAddress = '' }: Socket, limits: Limits): void {
-  const state = device.tenure?.state;
-  if (state === undefined || state === 'grace') throw new CulvertError('device_offline');
-  const { policy } = device;
-  if (policy.isSpent) throw new BudgetSpent();
-  if (endpoint.scheme === 'tcp' && !policy.allows(endpoint.port, remoteAddress)) throw new CulvertError('not_allowed');
-  const most = Math.min(limits.VISITORS_PER_DEVICE, policy.visitors);
-  if (!policy.takesVisitor()) throw new CulvertError('busy', 'too many new visitors of this device');
-  if (device.visitors.size >= most || device.waiting >= limits.VISITORS_WAITING_PER_DEVICE) {
-    throw new CulvertError('busy', 'too many visitors of this device');
-  }
-}
-
-/** No byte was relayed: an http visitor gets an answer, any other one a reset, so that its client sees a failure. */
-async function dismiss(socket: Socket, endpoint: Endpoint, outcome: VisitorOutcome, deps: VisitorDeps): Promise<void> {
-  if (endpoint.scheme === 'tcp') socket.resetAndDestroy();
-  else await answerHttp(socket, outcome, deps.edgeSecret, deps.limits.CLOSE_MS);
 }
 
 function outcomeOfError(error: unknown): VisitorOutcome {
   if (error instanceof VisitorGone) return 'visitor_gone';
-  if (error instanceof BudgetSpent) return 'budget_spent';
   return error instanceof CulvertError && error.code !== 'internal' ? outcomeOf(error.code) : 'internal';
 }
 
 /** address:port, IPv6 in brackets, IPv4 as such even on a socket of both families. */
-function addressOf({ remoteAddress = '', remotePort = 0 }: Socket): string {
-  const address = remoteAddress.replace(/^::ffff:(?=[0-9.]+$)/, '');
-  return address.includes(':') ? `[${address}]:${remotePort}` : `${address}:${remotePort}`;
+function nameOf(remote: string, port = 0): string {
+  const address = remote.replace(/^::ffff:(?=[0-9.]+$)/, '');
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }

@@ -1,7 +1,7 @@
 import { builtAgent } from '../../../agent/native/test/build.ts';
 import { installSystemPackages } from '../../../deploy/local/bin/system.mjs';
 import { type RunningAgent, type Stack, startStack } from '../../harness/system.ts';
-import { childPids, published } from '../processes.ts';
+import { childPids, published, UNBOUNDED } from '../processes.ts';
 import type { Driver } from './driver.ts';
 import { startHop } from './hops/pair.ts';
 
@@ -18,7 +18,7 @@ const culvertWith = (name: string, { listeners = 1, direct = false, tls = false,
     const program = native ? { program: [await nativeAgent()] } : {};
     const stack = await startStack({
       tls,
-      env: { CULVERT_REPLICAS: `tcp-listener=${listeners}`, ...(direct ? await published() : {}) },
+      env: { ...UNBOUNDED, CULVERT_REPLICAS: `tcp-listener=${listeners}`, ...(direct ? await published() : {}) },
     });
     try {
       const agents: RunningAgent[] = [];

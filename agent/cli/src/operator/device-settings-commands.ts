@@ -8,6 +8,9 @@ import { labelsText } from './enroll-key-commands.ts';
 interface PolicyFlags extends Flags {
   visitors?: string;
   newVisitors?: string;
+  perAddress?: string;
+  requests?: string;
+  idle?: string;
   bytes?: string;
   ports?: string;
   forward?: string;
@@ -50,6 +53,9 @@ export function addDeviceSettings(device: Command): void {
   subcommand(device, 'policy <name>', 'what a device is allowed')
     .option('--visitors <n>', 'visitors at once')
     .option('--new-visitors <n>', 'new visitors a second')
+    .option('--per-address <n>', 'visitors at once from one address, at its tcp ports')
+    .option('--requests <n>', 'requests a second for its pages, at each edge')
+    .option('--idle <seconds>', 'a visitor of a tcp port who is silent for so long is ended')
     .option('--bytes <n>', 'bytes a second, of all its visitors together')
     .option('--ports <list>', 'ports it may offer, such as tcp:22,http:*')
     .option(
@@ -85,6 +91,9 @@ function changed(present: Record<string, unknown>, flags: PolicyFlags): Record<s
   };
   number('visitors', flags.visitors, '--visitors');
   number('visitors_per_second', flags.newVisitors, '--new-visitors');
+  number('visitors_per_address', flags.perAddress, '--per-address');
+  number('requests_per_second', flags.requests, '--requests');
+  number('idle_seconds', flags.idle, '--idle');
   number('bytes_per_second', flags.bytes, '--bytes');
   if (flags.ports !== undefined) changes.push(['ports', flags.ports === 'none' ? undefined : flags.ports.split(',').map(portOf)]);
   if (flags.forward !== undefined) {

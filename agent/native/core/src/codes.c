@@ -43,6 +43,7 @@ static const entry TABLE[CV_CODES] = {
     {"peer_reset", 0, 4430, CV_RETRY_NO},
     {"linger_expired", 0, 4431, CV_RETRY_NO},
     {"write_timeout", 0, 4432, CV_RETRY_NO},
+    {"idle_timeout", 0, 4433, CV_RETRY_NO},
 };
 
 static const entry *entry_of(cv_code code) {

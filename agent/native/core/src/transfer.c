@@ -30,6 +30,7 @@ const char *cv_outcome_of(cv_code code) {
     case CV_DEVICE_OFFLINE:
     case CV_LINGER_EXPIRED:
     case CV_WRITE_TIMEOUT:
+    case CV_IDLE_TIMEOUT:
     case CV_REVOKED:
     case CV_SUPERSEDED:
     case CV_WIND_DOWN:

@@ -63,6 +63,7 @@ typedef enum cv_code {
   CV_PEER_RESET,
   CV_LINGER_EXPIRED,
   CV_WRITE_TIMEOUT,
+  CV_IDLE_TIMEOUT,
   CV_CODES /* how many there are */
 } cv_code;
 

@@ -1,0 +1,76 @@
+-- How fast visitors ask: for the pages of one device, and from one address. A bucket each, which fills at the rate and holds a
+-- second's worth, at least one. Who finds it empty is answered a while later, so that one who asks again and again, on however
+-- many connections, costs no more than the patient.
+
+local cache = require('culvert.cache')
+local kept = require('culvert.kept')
+local pages = require('culvert.pages')
+local rates = require('culvert.rates')
+local settings = require('culvert.settings')
+
+-- Policies are announced when they change (subscriber.lua): they are read anew this many times more seldom than routes.
+local AGES = 15
+-- Requests that a worker holds back in a second; what comes beyond is refused at once.
+local MOST_HELD = 1000
+
+local M = {}
+
+--- The rate that the policy of a device names, as text; `none` when it names none.
+local function load(key)
+  local policy, err = kept.read(key)
+  if policy == nil then return nil, err end
+  local rate = policy and tonumber(policy.requests_per_second)
+  return rate and rate > 0 and tostring(rate) or 'none'
+end
+
+local known
+
+local function store()
+  known = known or cache.new({
+    values = 'culvert_access',
+    misses = 'culvert_misses',
+    age_ms = math.min(settings.route_age_ms * AGES, settings.route_stale_ms),
+    stale_ms = settings.route_stale_ms,
+    load = load,
+  })
+  return known
+end
+
+--- Takes one from a bucket. It is kept as the time at which it will be full again; two workers that take at the very same
+--- moment may take one together.
+local function takes(key, rate)
+  local now, step = ngx.now(), 1 / rate
+  local full_at = math.max(ngx.shared.culvert_paces:get(key) or 0, now) + step
+  local most_s = math.max(1, step)
+  if full_at - now > most_s then return false end
+  local _, err = ngx.shared.culvert_paces:set(key, full_at, most_s + 1)
+  if err then ngx.log(ngx.WARN, 'cannot keep the pace of ', key, ': ', err) end
+  return true
+end
+
+local second, held = 0, 0
+
+--- Answers the request at hand that it came too fast, later.
+function M.turn_away(name)
+  local now = math.floor(ngx.now())
+  if now ~= second then
+    second, held = now, 0
+  end
+  held = held + 1
+  if held <= MOST_HELD then ngx.sleep(settings.too_fast_ms / 1000) end
+  return pages.send('rate_limited', { host = name })
+end
+
+--- Does the peer at hand ask faster than one address may?
+function M.address_is_too_fast() return not takes('a' .. rates.peer(), settings.requests_per_address) end
+
+--- Is the device asked faster than it may be?
+function M.device_is_too_fast(device)
+  -- Where nobody knows the policy, the limit holds.
+  return not takes('d' .. device, tonumber((store():get('policy ' .. device))) or settings.requests_per_device)
+end
+
+--- Forgets a policy that has changed; `key` is `policy <device>`.
+function M.drop(key) store():drop(key) end
+
+return M
