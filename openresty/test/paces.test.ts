@@ -41,7 +41,10 @@ describe('requests that come too fast', () => {
   it('for one device are refused after a while, and those for others are served meanwhile', async () => {
     const from = performance.now();
     // Two addresses: neither asks too fast by itself.
-    const flood = Promise.all([statuses('camera', PER_DEVICE + 10, '127.0.0.1'), statuses('camera', PER_DEVICE + 10, '127.0.0.2')]);
+    const flood = Promise.all([
+      statuses('camera', PER_DEVICE + 10, '127.0.0.1'),
+      statuses('camera', PER_DEVICE + 10, '127.0.0.2'),
+    ]);
     expect((await ask('witness', '127.0.0.3')).status).toBe(200);
     const all = (await flood).flat();
     const ms = performance.now() - from;
@@ -83,10 +86,17 @@ describe('requests that come too fast', () => {
   });
 
   it('for a private page do not reach it, and are counted', async () => {
-    await redis.client.multi().hset('kept:access:secret', { value: '{"private":true}' }).publish('route.changed', 'access secret').exec();
+    await redis.client
+      .multi()
+      .hset('kept:access:secret', { value: '{"private":true}' })
+      .publish('route.changed', 'access secret')
+      .exec();
     await until('it is private', async () => (await ask('secret', '127.0.0.9')).status === 403);
     await sleep(1_000); // its bucket is full again
-    const all = [...(await statuses('secret', PER_DEVICE + 10, '127.0.0.9')), ...(await statuses('secret', PER_DEVICE + 10, '127.0.0.10'))];
+    const all = [
+      ...(await statuses('secret', PER_DEVICE + 10, '127.0.0.9')),
+      ...(await statuses('secret', PER_DEVICE + 10, '127.0.0.10')),
+    ];
     expect(countOf(all, 429)).toBeGreaterThan(0);
     expect(countOf(all, 403) + countOf(all, 429)).toBe(all.length);
     expect(served.get(`secret.${DOMAIN}`)).toBeUndefined();

@@ -277,11 +277,16 @@ describe('a flood of visitors against one device', () => {
     const agent = await stack.runAgent({
       name: 'flooded',
       token: await stack.addDevice('flooded'),
-      mappings: [`tcp:7=127.0.0.1:${target.port}`],
+      mappings: [`tcp:7=127.0.0.1:${target.port}`, 'http:80=127.0.0.1:1'],
     });
     const port = agent.endpoint(7).public_port as number;
-    const policy = { visitors: MOST, visitors_per_second: 50, bytes_per_second: 200_000 };
+    const policy = { visitors: MOST, visitors_per_second: 50, requests_per_second: 2, bytes_per_second: 200_000 };
     expect((await stack.admin('PUT', '/v1/devices/flooded/policy', policy)).status).toBe(200);
+    const page = new URL(agent.endpoint(80).url as string).hostname;
+    await until('the edge refuses what is beyond it', async () => {
+      const asked = await Promise.all(Array.from({ length: 6 }, () => stack.fetchHost(page)));
+      return asked.some(({ status }) => status === 429) ? true : undefined;
+    });
     const failures = await stack.events('conn.failed.flooded');
     let over = false;
     let refused = 0;

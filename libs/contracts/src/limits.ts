@@ -151,7 +151,12 @@ export const LIMITS = {
     MINUTE,
     'a flood of refused visitors waits so long for its reset: who comes again at once, comes once in that time. A tcp port with more of them stays closed for as long',
   ),
-  REFUSED_HELD_PER_DEVICE: count(64, 0, 10_000, 'refused visitors of one device that wait for their reset; the kernel turns the others away'),
+  REFUSED_HELD_PER_DEVICE: count(
+    64,
+    0,
+    10_000,
+    'refused visitors of one device that wait for their reset; the kernel turns the others away',
+  ),
   VISITOR_IDLE_MS: ms(
     125 * MINUTE,
     100,
@@ -331,7 +336,12 @@ export const LIMITS = {
     1_000_000,
     "visitors' requests from one address in a second, at one edge; as many may come at once. Raise it behind a proxy that hides addresses",
   ),
-  EDGE_TOO_FAST_MS: ms(SECOND, 0, MINUTE, 'a request that came too fast is answered with 429 so much later: who repeats it at once waits, too'),
+  EDGE_TOO_FAST_MS: ms(
+    SECOND,
+    0,
+    MINUTE,
+    'a request that came too fast is answered with 429 so much later: who repeats it at once waits, too',
+  ),
   EDGE_VISITORS_PER_ADDRESS: count(2_048, 1, 100_000, "visitors' requests at once from one address, at one edge"),
   EDGE_REPORTS: count(
     500,

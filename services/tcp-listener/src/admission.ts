@@ -5,7 +5,12 @@ import { answerHttp } from './http-answer.ts';
 import type { VisitorDeps } from './visitor.ts';
 
 /** Why the device takes nobody from this address now; undefined: the visitor is welcome. Operators have no address. */
-export function refusalOf(device: Device, endpoint: Endpoint, address: string | undefined, limits: Limits): VisitorOutcome | undefined {
+export function refusalOf(
+  device: Device,
+  endpoint: Endpoint,
+  address: string | undefined,
+  limits: Limits,
+): VisitorOutcome | undefined {
   const state = device.tenure?.state;
   if (state === undefined || state === 'grace') return 'device_offline';
   const { policy } = device;

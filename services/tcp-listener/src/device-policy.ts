@@ -26,7 +26,14 @@ export class DevicePolicy {
     this.#json = json;
     this.#spentUntil = 0; // the next report says whether the new cap is reached
     this.#changedAt = performance.now();
-    const { visitors, visitors_per_address, visitors_per_second: rate, bytes_per_second: bytes, idle_seconds, allow = [] } = policy;
+    const {
+      visitors,
+      visitors_per_address,
+      visitors_per_second: rate,
+      bytes_per_second: bytes,
+      idle_seconds,
+      allow = [],
+    } = policy;
     this.visitors = visitors ?? Number.POSITIVE_INFINITY;
     this.visitorsPerAddress = visitors_per_address;
     this.idleMs = idle_seconds === undefined ? undefined : idle_seconds * 1000;

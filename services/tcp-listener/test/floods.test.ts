@@ -152,7 +152,9 @@ describe('a silent visitor', () => {
       speaker.socket.destroy();
     }
     const event = await eventually('the event', () =>
-      world.events.find(({ subject, data }) => subject === tenure.device && (data as { outcome?: string }).outcome === 'idle_timeout'),
+      world.events.find(
+        ({ subject, data }) => subject === tenure.device && (data as { outcome?: string }).outcome === 'idle_timeout',
+      ),
     );
     expect(event.type).toBe('conn.closed');
   });
