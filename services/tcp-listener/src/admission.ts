@@ -1,8 +1,11 @@
 import type { Socket } from 'node:net';
 import type { Endpoint, Limits, VisitorOutcome } from '@culvert/contracts';
+import type { Logger } from '@culvert/service-kit';
+import type { ConnEvents } from './conn-events.ts';
 import type { Device } from './device.ts';
 import { answerHttp } from './http-answer.ts';
-import type { VisitorDeps } from './visitor.ts';
+import type { ListenerMetrics } from './metrics.ts';
+import type { PublicPorts } from './public-ports.ts';
 
 /** Why the device takes nobody from this address now; undefined: the visitor is welcome. Operators have no address. */
 export function refusalOf(
@@ -24,6 +27,17 @@ export function refusalOf(
   return policy.takesVisitor(tcp ? limits.NEW_VISITORS_PER_DEVICE : undefined) ? undefined : 'busy';
 }
 
+export interface DoorDeps {
+  events: ConnEvents;
+  metrics: ListenerMetrics;
+  limits: Limits;
+  log: Logger;
+  /** Closes for a while what a flood comes through. */
+  ports: Pick<PublicPorts, 'pause'>;
+  /** Proves to the edge that an answer is the listener's own. */
+  edgeSecret: string;
+}
+
 export interface Refused {
   device: Device;
   endpoint: Endpoint;
@@ -42,7 +56,7 @@ export interface Refused {
  *   --held for REFUSED_MS, at most REFUSED_HELD_PER_DEVICE--> gone: who comes again and again comes once in that time
  *     \--no room--> gone, and the port is closed for REFUSED_MS; but not on account of those who are not allowed
  */
-export async function turnAway(socket: Socket, refused: Refused, deps: VisitorDeps): Promise<void> {
+export async function turnAway(socket: Socket, refused: Refused, deps: DoorDeps): Promise<void> {
   const { device, endpoint, outcome } = refused;
   const { limits } = deps;
   socket.on('error', () => {});
@@ -56,7 +70,7 @@ export async function turnAway(socket: Socket, refused: Refused, deps: VisitorDe
   socket.destroy();
 }
 
-function tell({ device, endpoint, outcome, visitor, conn }: Refused, { events, log }: VisitorDeps): void {
+function tell({ device, endpoint, outcome, visitor, conn }: Refused, { events, log }: DoorDeps): void {
   const { port, public_port } = endpoint;
   const about = { epoch: device.tenure?.epoch ?? 0, conn, port, public_port, visitor };
   events.publish('conn.failed', device.name, { ...about, outcome, wait_ms: 0 });
@@ -76,7 +90,7 @@ async function hold(socket: Socket, device: Device, ms: number): Promise<void> {
 }
 
 /** No byte was relayed: an http visitor gets an answer, any other one a reset, so that its client sees a failure. */
-export async function dismiss(socket: Socket, endpoint: Endpoint, outcome: VisitorOutcome, deps: VisitorDeps): Promise<void> {
+export async function dismiss(socket: Socket, endpoint: Endpoint, outcome: VisitorOutcome, deps: DoorDeps): Promise<void> {
   if (endpoint.scheme === 'tcp') socket.resetAndDestroy();
   else await answerHttp(socket, outcome, deps.edgeSecret, deps.limits.CLOSE_MS);
 }

@@ -1,13 +1,10 @@
 import type { Socket } from 'node:net';
 import type { OperatorUse } from '@culvert/bus';
-import { CulvertError, type Endpoint, type Limits, type VisitorOutcome } from '@culvert/contracts';
+import { CulvertError, type Endpoint, type VisitorOutcome } from '@culvert/contracts';
 import { outcomeOf, type SpliceOptions, type SpliceResult } from '@culvert/relay';
-import { type Logger, type MovedBytes, randomId, type Tracing, type UsageReport } from '@culvert/service-kit';
-import { dismiss, refusalOf, turnAway } from './admission.ts';
-import type { ConnEvents } from './conn-events.ts';
+import { type MovedBytes, randomId, type Tracing, type UsageReport } from '@culvert/service-kit';
+import { type DoorDeps, dismiss, refusalOf, turnAway } from './admission.ts';
 import type { Device, Visitor } from './device.ts';
-import type { ListenerMetrics } from './metrics.ts';
-import type { PublicPorts } from './public-ports.ts';
 import { Stages } from './stages.ts';
 import type { Tenures } from './tenures.ts';
 import { readFirst, traceparentIn } from './trace-context.ts';
@@ -15,20 +12,12 @@ import { type DialDeps, requestTransfer } from './transfer-request.ts';
 import { watchWaiting } from './waiting-socket.ts';
 import { type Untaken, visitWarm, type WarmVisit } from './warm-visit.ts';
 
-export interface VisitorDeps {
+export interface VisitorDeps extends DoorDeps {
   dialling: DialDeps;
   tenures: Tenures;
-  /** Closes for a while what a flood comes through. */
-  ports: Pick<PublicPorts, 'pause'>;
-  events: ConnEvents;
   usage: Pick<UsageReport, 'add'>;
-  metrics: ListenerMetrics;
-  limits: Limits;
-  log: Logger;
   /** Undefined: visitors are not traced. */
   tracing?: Tracing | undefined;
-  /** Proves to the edge that an answer is the listener's own. */
-  edgeSecret: string;
 }
 
 /** Where a visitor comes from who does not come to a public port. */
