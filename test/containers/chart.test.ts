@@ -11,7 +11,11 @@ const KUBERNETES = '1.34.0';
 /** All that is optional is on, and the stores are elsewhere. */
 const EVERYTHING = [
   ...['edge.autoscaling.enabled=true', 'wsIngress.autoscaling.enabled=true', 'wsIngress.autoscaling.connections=15000'],
-  ...['leaseManager.autoscaling.enabled=true', 'tcpListener.replicas=3', 'tcpListener.service.loadBalancerIP=192.0.2.1'],
+  ...[
+    'leaseManager.autoscaling.enabled=true',
+    'tcpListener.replicas=3',
+    'tcpListener.service.addresses={192.0.2.1,192.0.2.2,192.0.2.3}',
+  ],
   ...['redis.enabled=false', 'redis.address=10.0.0.1:26379\\,10.0.0.2:26379/culvert', 'limits.DIAL_MS=5s', 'edge.hsts=180d'],
   ...['nats.enabled=false', 'nats.address=10.0.0.3:4222', 'podNetworks=10.244.0.0/16', 'otlpUrl=http://collector:4318'],
 ];
@@ -91,6 +95,25 @@ describe.skipIf(helm === undefined)('the chart', { timeout: 300_000 }, () => {
     expect(named(everything, 'Service', 'demo-tcp-2')).toContain('port: 20200 }');
     expect(named(everything, 'Service', 'demo-tcp-2')).not.toContain('port: 20199 }');
     expect(named(everything, 'StatefulSet', 'demo-tcp-listener')).toContain("value: '20000-20299'");
+  });
+
+  it('gives each listener an address and a name of its own, or all one', async () => {
+    for (const number of [0, 1, 2])
+      expect(named(everything, 'Service', `demo-tcp-${number}`)).toContain(`loadBalancerIP: 192.0.2.${number + 1}\n`);
+    expect(named(plain, 'Service', 'demo-tcp-1')).not.toContain('loadBalancerIP');
+    for (const part of ['ws-ingress', 'admin'])
+      expect(named(plain, 'Deployment', `demo-${part}`)).toContain(
+        'CULVERT_PUBLIC_HOST, value: "{listener}.tcp.culvert.example"',
+      );
+    const annotated = 'tcpListener.service.annotations.hostname={listener}.tcp.culvert.example';
+    const shared = await render(['publicHost=culvert.example', 'tcpListener.service.loadBalancerIP=192.0.2.9']);
+    expect(named(await render([annotated.replace('{', '\\{').replace('}', '\\}')]), 'Service', 'demo-tcp-1')).toContain(
+      '"demo-tcp-listener-1.tcp.culvert.example"',
+    );
+    expect(named(shared, 'Service', 'demo-tcp-1')).toContain('loadBalancerIP: 192.0.2.9\n');
+    expect(named(shared, 'Deployment', 'demo-ws-ingress')).toContain('CULVERT_PUBLIC_HOST, value: "culvert.example"');
+    const few = render(['tcpListener.service.addresses={192.0.2.1}']);
+    await expect(few).rejects.toThrow('1 addresses for 2 listeners');
   });
 
   it('scales, is drained one by one, and winds down in time', () => {

@@ -35,6 +35,12 @@ export interface Endpoint extends PortSpec {
   public_port: number;
 }
 
+/**
+ * The host that is given out with a tcp endpoint. `{listener}` in the setting stands for the listener that has its port: so each
+ * listener has a name, and an address, of its own.
+ */
+export const tcpHostOf = (setting: string, listener: string): string => setting.replaceAll('{listener}', listener);
+
 const DEVICE_NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 
 /** Says what is wrong with a device name, or undefined when it is a DNS label of `[a-z0-9-]`, 1 to 63 long. */

@@ -1,5 +1,5 @@
 import { DeviceName, Labels, type LeaseSchema, Notes, PortNumber, SchemeName } from '@culvert/bus';
-import type { Endpoint } from '@culvert/contracts';
+import { type Endpoint, tcpHostOf } from '@culvert/contracts';
 import Type from 'typebox';
 
 const Time = Type.Integer({ minimum: 0, description: 'Milliseconds since 1970' });
@@ -51,7 +51,7 @@ export interface PublicSide {
   scheme: 'http' | 'https';
   /** The edge's port; 0 or the scheme's own is left out of URLs. */
   port: number;
-  /** Host of the public ports of tcp endpoints. */
+  /** Host of the public ports of tcp endpoints; `{listener}` in it stands for who has the port. */
   tcpHost: string;
 }
 
@@ -64,7 +64,7 @@ export function viewOf(record: DeviceRecord, lease: BusLease | null, side: Publi
     state: lease === null ? 'offline' : lease.state === 'held' ? 'connected' : 'grace',
     state_detail: lease?.state ?? null,
     epoch: lease?.epoch ?? null,
-    endpoints: lease?.endpoints.map((endpoint) => viewOfEndpoint(endpoint, side)) ?? [],
+    endpoints: lease?.endpoints.map((endpoint) => viewOfEndpoint(endpoint, lease.listener, side)) ?? [],
     since: lease?.since ?? null,
     due: lease?.due ?? null,
     remote: lease?.remote || null,
@@ -80,9 +80,10 @@ export function viewOf(record: DeviceRecord, lease: BusLease | null, side: Publi
 /** An endpoint as visitors see it. */
 export function viewOfEndpoint(
   { port, scheme, host, public_port }: Type.Static<typeof LeaseSchema>['endpoints'][number] | Endpoint,
+  listener: string,
   side: PublicSide,
 ) {
-  if (host === undefined) return { port, scheme, host: side.tcpHost, public_port };
+  if (host === undefined) return { port, scheme, host: tcpHostOf(side.tcpHost, listener), public_port };
   const suffix = side.port === 0 || side.port === DEFAULT_PORT[side.scheme] ? '' : `:${side.port}`;
   return { port, scheme, url: `${side.scheme}://${host}${suffix}`, host, public_port };
 }

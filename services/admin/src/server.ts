@@ -106,7 +106,7 @@ export async function buildServer({
   dashboard,
   access = 'public',
   domain = 'culvert.localhost',
-  edge = new URL(`${side.scheme}://${side.tcpHost}:${side.port}`),
+  edge = new URL(`${side.scheme}://${domain}:${side.port}`),
   edges = edgeNetworks().fallback,
 }: AdminOptions): Promise<FastifyInstance> {
   const app = fastify({

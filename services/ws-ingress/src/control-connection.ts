@@ -144,7 +144,7 @@ export class ControlConnection {
   }
 
   sendEndpoints(endpoints: readonly Endpoint[]): void {
-    for (const endpoint of endpoints) this.#send(this.#deps.publicSide(endpoint));
+    for (const endpoint of endpoints) this.#send(this.#deps.publicSide(endpoint, this.tenure.listener));
   }
 
   /** The lease has moved: the device is told where its endpoints are now. */

@@ -73,6 +73,10 @@ topologySpreadConstraints:
         {{- include "culvert.selector" . | nindent 8 }}
 {{- end }}
 
+{{- define "culvert.publicHost" -}}
+{{ .Values.publicHost | default (printf "{listener}.tcp.%s" .Values.domain) }}
+{{- end }}
+
 {{- define "culvert.env" -}}
 {{- $v := .root.Values }}
 - name: POD_IP
@@ -81,7 +85,7 @@ topologySpreadConstraints:
   valueFrom: { fieldRef: { fieldPath: metadata.name } }
 - { name: CULVERT_HEALTH_HOST, value: $(POD_IP) }
 - { name: CULVERT_DOMAIN, value: {{ $v.domain | quote }} }
-- { name: CULVERT_PUBLIC_HOST, value: {{ $v.publicHost | quote }} }
+- { name: CULVERT_PUBLIC_HOST, value: {{ include "culvert.publicHost" .root | quote }} }
 - { name: CULVERT_PUBLIC_PORT, value: {{ $v.publicPort | quote }} }
 - { name: CULVERT_PUBLIC_SCHEME, value: https }
 - { name: CULVERT_ACCESS, value: {{ $v.access | quote }} }

@@ -59,7 +59,11 @@ export async function trace(device: string, deps: TraceDeps): Promise<Trace> {
     );
     const failure = firstFailure(way);
     return {
-      ...{ port: endpoint.port, scheme: endpoint.scheme, address: addressOf(endpoint as Endpoint, deps.side) },
+      ...{
+        port: endpoint.port,
+        scheme: endpoint.scheme,
+        address: addressOf(endpoint as Endpoint, lease?.listener ?? '', deps.side),
+      },
       ...{ ok: failure === null, failure, steps: way },
     };
   });
@@ -237,8 +241,8 @@ function targetStep(port: number, { code, ms }: { code: string; ms: number }, di
 const meaningOf = (code: string): string => (isErrorCode(code) ? ERRORS[code].meaning : code);
 const time = (ms: number | null): string => (ms === null ? '-' : `${new Date(ms).toISOString().slice(0, 19)}Z`);
 
-function addressOf(endpoint: Endpoint, side: PublicSide): string {
-  const { url, host, public_port } = viewOfEndpoint(endpoint, side);
+function addressOf(endpoint: Endpoint, listener: string, side: PublicSide): string {
+  const { url, host, public_port } = viewOfEndpoint(endpoint, listener, side);
   return url ?? `${host.includes(':') ? `[${host}]` : host}:${public_port}`;
 }
 
