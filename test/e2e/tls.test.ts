@@ -10,8 +10,10 @@ import { RunningAccess } from '../harness/access.ts';
 import { freePort } from '../harness/servers.ts';
 import { type RunningAgent, type Stack, startStack } from '../harness/system.ts';
 import { echo, startTcpTarget, type Target } from '../harness/targets.ts';
+import { HOLDS, type Hold, holdPlace, openPorts } from './strangers.ts';
 import { client, curl, tcpVisitor } from './support.ts';
 
+const HOLD_LATE_MS = 30_000;
 let stack: Stack;
 let tcp: Target;
 let agent: RunningAgent;
@@ -32,6 +34,9 @@ beforeAll(async () => {
     tls: true,
     env: {
       CULVERT_DEMO: '1',
+      CULVERT_LIMIT_HANDSHAKE_MS: '4000',
+      CULVERT_LIMIT_ACQUIRE_MS: '3500',
+      CULVERT_LIMIT_PROBE_MS: '1000',
       CULVERT_LISTEN_PORT: String(listenerPort),
       CULVERT_TRANSFER_URL: `wss://localhost:${publishedPort}`,
     },
@@ -105,6 +110,19 @@ describe('a visitor of a stack with TLS', () => {
       await browser.close();
     }
   });
+});
+
+it('strangers who only hold places lose them at every port that speaks TLS, and at the plain one', async () => {
+  const ports = (await openPorts(stack)).filter(({ name }) => ['edge', 'admin', 'edge, plain port'].includes(name));
+  expect(ports.length).toBe(3);
+  const within = ports.filter(({ name }) => name !== 'edge, plain port');
+  const holds = Object.keys(HOLDS) as Hold[];
+  await Promise.all(
+    holds.flatMap((hold) => [
+      ...ports.map((port) => holdPlace(port, hold, HOLD_LATE_MS)),
+      ...(hold === 'whose TLS handshake never ends' ? [] : within.map((port) => holdPlace(port, hold, HOLD_LATE_MS, true))),
+    ]),
+  );
 });
 
 describe('a device of a stack with TLS', () => {

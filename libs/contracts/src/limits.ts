@@ -161,7 +161,7 @@ export const LIMITS = {
     125 * MINUTE,
     100,
     30 * 24 * HOUR,
-    'a visitor of a tcp endpoint without a byte in either direction, unless the policy says otherwise; NATs may forget it after 124 minutes (RFC 5382)',
+    'a visitor without a byte in either direction, unless the policy says otherwise of tcp endpoints; NATs may forget it after 124 minutes (RFC 5382)',
   ),
   TRANSFERS_PER_DEVICE: count(256, 1, 10_000, 'transfers at once when the device names no number of its own'),
   MAX_FRAME_BYTES: bytes(64 * KIB, 125, 1024 * KIB, 'largest binary message sent to a device that names no number of its own'),

@@ -83,7 +83,6 @@ export interface AdminOptions {
 }
 
 const BODY_BYTES = 16 * 1024;
-const REQUEST_MS = 10_000;
 /** What the events said last of a device is told when it comes in time; nothing waits for it longer. */
 const LAST_WORDS_MS = 1_000;
 /** Node looks at deadlines every 30 s unless told otherwise: strangers would hold their places as long. */
@@ -112,12 +111,12 @@ export async function buildServer({
   const app = fastify({
     ...(tls === undefined
       ? { http: CLOCK }
-      : { https: { ...CLOCK, ...tls, minVersion: 'TLSv1.2', handshakeTimeout: REQUEST_MS } }),
+      : { https: { ...CLOCK, ...tls, minVersion: 'TLSv1.2', handshakeTimeout: limits.HANDSHAKE_MS } }),
     loggerInstance: log as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_BYTES,
     ajv: { customOptions: { removeAdditional: false } }, // what a body may not have is refused, not dropped
-    requestTimeout: REQUEST_MS,
+    requestTimeout: limits.HANDSHAKE_MS,
     keepAliveTimeout: 5_000,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 256 },

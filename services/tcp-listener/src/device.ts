@@ -21,7 +21,7 @@ export interface Visitor {
   address: string | undefined;
   /** What it has moved so far and is not counted yet; present while bytes flow. */
   uncounted?: () => MovedBytes;
-  /** All bytes that it has moved so far; present while they flow, at tcp endpoints. */
+  /** All bytes that it has moved so far; present while they flow. */
   moved?: () => number;
   /** Set when it is an operator's connection, which came past the public ports. */
   operator: OperatorUse | undefined;

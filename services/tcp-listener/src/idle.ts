@@ -6,16 +6,17 @@ import type { Tenures } from './tenures.ts';
 const LOOK_MS = 2_000;
 
 /**
- * Ends visitors of tcp endpoints that have moved no byte in either direction for as long as the device's policy says, or
- * VISITOR_IDLE_MS; operators' connections as well. Their bytes are compared between two looks: nothing is done for a byte.
+ * Ends visitors that have moved no byte in either direction for VISITOR_IDLE_MS, or at tcp endpoints, operators' connections
+ * included, for as long as the device's policy says. Their bytes are compared between two looks: nothing is done for a byte.
  */
 export function watchIdle(tenures: Tenures, { VISITOR_IDLE_MS }: Limits): NodeJS.Timeout {
   const seen = new WeakMap<Visitor, { moved: number; at: number }>();
   const look = (): void => {
     const now = performance.now();
     for (const { visitors, policy } of tenures.devices()) {
-      const idleMs = policy.idleMs ?? VISITOR_IDLE_MS;
       for (const visitor of visitors) {
+        const byEdge = visitor.address === undefined && visitor.operator === undefined;
+        const idleMs = (byEdge ? undefined : policy.idleMs) ?? VISITOR_IDLE_MS;
         const moved = visitor.moved?.();
         if (moved === undefined) continue;
         const before = seen.get(visitor);

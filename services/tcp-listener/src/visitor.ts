@@ -102,7 +102,7 @@ export async function serveVisitor(
   };
   const onRunning: SpliceOptions['onRunning'] = (running) => {
     visitor.uncounted = () => countUpTo(running.moved);
-    if (endpoint.scheme === 'tcp') visitor.moved = () => running.moved.toDevice + running.moved.toVisitor;
+    visitor.moved = () => running.moved.toDevice + running.moved.toVisitor;
   };
   try {
     device.join(visitor);

@@ -141,11 +141,12 @@ describe('visitors of one device', () => {
 describe('a silent visitor', () => {
   it('is ended after its time, and one who speaks is not', async () => {
     const tenure = await world.bound(named());
-    const [silent, speaker] = [new Visitor(tenure.tcp), new Visitor(tenure.tcp)];
-    for (const { socket } of [silent, speaker]) socket.write('x');
+    const [silent, speaker, atTheEdgesPort] = [new Visitor(tenure.tcp), new Visitor(tenure.tcp), new Visitor(tenure.http)];
+    for (const { socket } of [silent, speaker, atTheEdgesPort]) socket.write('x');
     const speech = setInterval(() => speaker.socket.write('.'), 50);
     try {
       await silent.reset();
+      await atTheEdgesPort.end();
       expect(speaker.closed).toBe(false);
     } finally {
       clearInterval(speech);
