@@ -2,10 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { until } from '../e2e/support.ts';
+import { tcpVisitor, until } from '../e2e/support.ts';
 import { checkEvents } from '../faults/event-check.ts';
 import { type RunningAgent, type Stack, startStack } from '../harness/system.ts';
-import { startWebTarget, type Target } from '../harness/targets.ts';
+import { echo, startTcpTarget, startWebTarget, type Target } from '../harness/targets.ts';
 import { Pages } from './pages.ts';
 import { hasPrevious, installPrevious, PREVIOUS, replaceFiles } from './previous.ts';
 import { agentOf, reloadEdge, renewRights, restartInstance } from './steps.ts';
@@ -21,8 +21,11 @@ describe.skipIf(!there)('an upgrade from the previous version, under visitors', 
   const former = join(dir, 'former');
   let stack: Stack;
   let web: Target;
+  let echoes: Target;
   let pages: Pages;
   const urls = new Map<string, string>();
+  /** Public ports of tcp endpoints, for good. */
+  const ports = new Map<string, number>();
 
   const connect = async (name: string, program?: string[]): Promise<RunningAgent> => {
     const token = await stack.addDevice(name);
@@ -35,6 +38,22 @@ describe.skipIf(!there)('an upgrade from the previous version, under visitors', 
     pages.visit(new URL(url).host);
     return agent;
   };
+  const connectTcp = async (name: string, program?: string[]): Promise<void> => {
+    const token = await stack.addDevice(name);
+    const mappings = [`tcp:7=127.0.0.1:${echoes.port}`];
+    const agent = await stack.runAgent({ name, token, mappings, ...(program === undefined ? {} : { program }) });
+    ports.set(name, agent.endpoint(7).public_port as number);
+  };
+  /** A tcp endpoint refuses while its listener is being restarted, and keeps its port. */
+  const tcpServed = async (): Promise<void> => {
+    for (const [name, port] of ports) {
+      const answers = async (): Promise<true | undefined> => {
+        const { data } = await tcpVisitor(port, name).catch(() => ({ data: Buffer.alloc(0) }));
+        return data.toString() === name ? true : undefined;
+      };
+      await until(`port ${port} of ${name} answers`, answers, 60_000);
+    }
+  };
   const instances = (last: string): string[] => {
     const order = ['lease-manager', 'port-allocator', 'tcp-listener', 'ws-ingress', 'admin'];
     return order.map((name) => `${name}-${last}`);
@@ -42,7 +61,7 @@ describe.skipIf(!there)('an upgrade from the previous version, under visitors', 
 
   beforeAll(async () => {
     await Promise.all([installPrevious(installed), installPrevious(former)]);
-    web = await startWebTarget();
+    [web, echoes] = await Promise.all([startWebTarget(), startTcpTarget(echo)]);
     stack = await startStack({
       root: installed,
       env: {
@@ -53,11 +72,14 @@ describe.skipIf(!there)('an upgrade from the previous version, under visitors', 
     pages = new Pages(stack.info.edge);
     await connect('aged', agentOf(former));
     await connect('young');
+    await connectTcp('aged-tcp', agentOf(former));
+    await connectTcp('young-tcp');
+    await tcpServed();
   }, 240_000);
   afterAll(async () => {
     await pages?.stop();
     await stack?.stop();
-    await web?.close();
+    await Promise.all([web?.close(), echoes?.close()]);
     rmSync(dir, { recursive: true, force: true });
   }, 120_000);
 
@@ -76,7 +98,9 @@ describe.skipIf(!there)('an upgrade from the previous version, under visitors', 
     for (const id of instances('1')) await restartInstance(stack, id);
     await connect('aged-2', agentOf(former));
     await connect('young-2');
+    await connectTcp('aged-tcp-2', agentOf(former));
     expect(pages.faults).toEqual([]);
+    await tcpServed();
   }, 400_000);
 
   it('has the new version alone, then the new edge, and has lost no request', async () => {
@@ -92,6 +116,7 @@ describe.skipIf(!there)('an upgrade from the previous version, under visitors', 
     }
     await pages.stop();
     expect(pages.faults).toEqual([]);
+    await tcpServed();
     expect(pages.served).toBeGreaterThan(100);
   }, 400_000);
 
@@ -101,7 +126,7 @@ describe.skipIf(!there)('an upgrade from the previous version, under visitors', 
     expect(events).toBeGreaterThanOrEqual(12);
   }, 60_000);
 
-  it('starts from what the former version has stored: the same names', async () => {
+  it('starts from what the former version has stored: the same names and ports', async () => {
     await stack.restart();
     const end = performance.now() + 90_000;
     for (const url of urls.values()) {
@@ -114,5 +139,6 @@ describe.skipIf(!there)('an upgrade from the previous version, under visitors', 
         await new Promise((done) => setTimeout(done, 200));
       }
     }
+    await tcpServed();
   }, 240_000);
 });
