@@ -272,7 +272,8 @@ export class Load {
 
 const emptyWindow = () => ({ httpMs: [] as number[], tcpMs: [] as number[], failures: {} as Record<string, number> });
 
-async function ingressPorts({ info }: Stack): Promise<number[]> {
+/** Where control connections are taken past the edge. */
+export async function ingressPorts({ info }: Stack): Promise<number[]> {
   const redis = new Redis(info.redis.address);
   try {
     const ids = info.services.filter(({ name }) => name === 'ws-ingress').map(({ id }) => `instance:${id}`);
