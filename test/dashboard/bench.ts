@@ -72,7 +72,7 @@ try {
   for (const fault of scene.faults) console.log(fault);
   if (values.save) await putInto(PAGE, 'quick', text);
 } finally {
-  for (const child of children) child.disconnect();
+  for (const child of children) child.kill(); // they hold nothing that would have to be put away
   await scene.stop();
 }
 

@@ -49,6 +49,26 @@ describe('an operator', () => {
     expect(loaded.load.memory).toBeGreaterThan(1_000_000);
   });
 
+  it('sees how many ports are held, free and cooling down, and whose each is', async () => {
+    const { listeners } = await get('/v1/listeners');
+    const [{ first, last, held, free, cooling }] = listeners;
+    expect([held, held + free + cooling]).toEqual([2, last - first + 1]);
+    const { ports, total } = await get('/v1/ports');
+    expect(total).toBe(2);
+    expect(ports.map((one: { device: string; scheme: string }) => `${one.device} ${one.scheme}`).sort()).toEqual([
+      'porch http',
+      'porch tcp',
+    ]);
+    const [one] = ports;
+    expect(await get(`/v1/ports?port=${one.public_port}`)).toMatchObject({ total: 1, ports: [one] });
+    const page = await get('/v1/ports?limit=1');
+    expect((await get(`/v1/ports?limit=1&cursor=${page.cursor}`)).ports).toEqual([ports[1]]);
+    expect((await get('/v1/ports?listener=no-such-one')).ports).toEqual([]);
+    expect((await stack.admin('GET', '/v1/ports?port=0')).body).toMatchObject({ status: 400, code: 'bad_request' });
+    const [listener] = (await get('/v1/instances')).instances.filter((its: { ports: unknown }) => its.ports !== null);
+    expect(listener.ports).toEqual({ first, last, leased: 2, free, cooling });
+  });
+
   it('sorts and searches devices, counts them, and reads their history', async () => {
     const { devices, total } = await get('/v1/devices?sort=state');
     expect([total, ...devices.map((one: { name: string }) => one.name)]).toEqual([2, 'porch', 'attic']);

@@ -60,7 +60,7 @@ process.on('message', (message: ToCrowd) => {
   else for (const device of devices) device.drop();
 });
 setInterval(() => {
-  process.send?.(totals);
+  if (process.connected) process.send?.(totals);
   totals.readyMs = [];
   totals.places = [];
 }, REPORT_MS);

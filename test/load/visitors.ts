@@ -121,7 +121,7 @@ process.on('message', (message: ToVisitors) => {
 });
 setInterval(beat, BEAT_MS);
 setInterval(() => {
-  process.send?.({ ...report, open });
+  if (process.connected) process.send?.({ ...report, open });
   report = empty();
 }, REPORT_MS);
 process.on('disconnect', () => process.exit(0));

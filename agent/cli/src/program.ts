@@ -11,6 +11,7 @@ import { enrollKeyCommands } from './operator/enroll-key-commands.ts';
 import { eventsCommand } from './operator/events-command.ts';
 import { instanceCommands } from './operator/instance-commands.ts';
 import { operatorCommands } from './operator/operator-commands.ts';
+import { portCommands } from './operator/port-commands.ts';
 import { reachCommands } from './operator/reach-commands.ts';
 import { shareCommand } from './operator/share-commands.ts';
 import { watchCommands } from './operator/watch-commands.ts';
@@ -39,6 +40,7 @@ export function createProgram(): Command {
     .addCommand(enrollKeyCommands())
     .addCommand(operatorCommands())
     .addCommand(instanceCommands())
+    .addCommand(portCommands())
     .addCommand(auditCommand())
     .addCommand(domainCommands())
     .addCommand(webhookCommands())

@@ -159,7 +159,7 @@ export interface Instance {
   started_at: number | null;
   load: { at: number; cpu: number; loop: number; memory: number; counts: Record<string, number> } | null;
   devices: number | null;
-  ports: { first: number; last: number; leased: number } | null;
+  ports: { first: number; last: number; leased: number; free: number | null; cooling: number | null } | null;
 }
 
 export interface AuditEntry {

@@ -115,7 +115,7 @@ function InstanceRow({ instance, windDown }: { instance: Instance; windDown: (()
           <Gauge
             name={`Ports ${ports.first}–${ports.last}`}
             share={ports.leased / size}
-            text={`${count(ports.leased)} of ${count(size)}`}
+            text={`${count(ports.leased)} of ${count(size)}${ports.cooling === null || ports.cooling === 0 ? '' : `, ${count(ports.cooling)} cooling`}`}
           />
         )}
         {load === null ? null : <Figure name="Memory" text={bytes(load.memory)} />}

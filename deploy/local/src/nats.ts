@@ -75,7 +75,7 @@ export const SHARED_COMMANDS = {
   enrolment: ['use'],
   record: ['get', 'list', 'put', 'delete'],
   operator: ['check'],
-  port: ['allocate', 'lend', 'release'],
+  port: ['allocate', 'lend', 'release', 'fill'],
 };
 
 /**
@@ -141,6 +141,7 @@ export const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
         ...DEAD_SUBJECTS,
         '$KV.CULVERT_WEBHOOK_OWNERS.*',
         'cmd.usage.get',
+        'cmd.port.fill',
         'cmd.lease.get',
         'cmd.lease.list',
         'cmd.lease.revoke',

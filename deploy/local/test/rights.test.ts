@@ -119,6 +119,7 @@ const COMMAND_RIGHTS: Record<CommandName, { asks: readonly Who[]; serves: Who }>
   'operator.check': { asks: ['tcp-listener'], serves: 'admin' },
   'port.allocate': { asks: ['lease-manager'], serves: 'port-allocator' },
   'port.lend': { asks: ['lease-manager'], serves: 'port-allocator' },
+  'port.fill': { asks: ['admin'], serves: 'port-allocator' },
   'port.release': { asks: ['lease-manager'], serves: 'port-allocator' },
   'listener.bind': { asks: ['lease-manager'], serves: 'tcp-listener' },
   'listener.unbind': { asks: ['lease-manager'], serves: 'tcp-listener' },

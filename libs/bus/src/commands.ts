@@ -270,6 +270,16 @@ export const COMMANDS = {
     request: Type.Object({ count: Type.Integer({ minimum: 1, maximum: 32 }), except: InstanceId, ms: Millis }),
     reply: replyOf({ listener: InstanceId, ports: Type.Array(PortNumber) }),
   },
+  /** How the ports of each live listener stand. */
+  'port.fill': {
+    to: 'shared',
+    request: Type.Object({}),
+    reply: replyOf({
+      listeners: Type.Array(
+        Type.Object({ listener: InstanceId, first: PortNumber, last: PortNumber, held: Count, free: Count, cooling: Count }),
+      ),
+    }),
+  },
   // tcp-listener, one instance
   /** Level-triggered: the highest (epoch, rev) wins, an older one is refused with `lease_lost`. */
   'listener.bind': {

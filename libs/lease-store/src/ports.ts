@@ -73,6 +73,19 @@ export class Ports {
     return guarded(() => this.#redis.zcount(keys.freePorts(listener), '-inf', Date.now()));
   }
 
+  /** How the ports of a listener stand, about: `cooling` ones are nobody's, and not given out yet. */
+  async fill(listener: string): Promise<{ held: number; free: number; cooling: number }> {
+    const now = Date.now();
+    const [held, free, known] = await guarded(() =>
+      Promise.all([
+        this.#redis.hlen(keys.heldPorts(listener)),
+        this.#redis.zcount(keys.freePorts(listener), '-inf', now),
+        this.#redis.zcard(keys.freePorts(listener)),
+      ]),
+    );
+    return { held, free, cooling: Math.max(0, known - free) };
+  }
+
   /** Sends into cool-down what (device, epoch) still holds and its lease has no more; how many those were. */
   async release(device: string, epoch: number, listener: string, ports: readonly number[]): Promise<number> {
     if (ports.length === 0) return 0;

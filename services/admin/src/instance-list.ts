@@ -1,14 +1,16 @@
-import { InstanceId } from '@culvert/bus';
+import { type Bus, InstanceId } from '@culvert/bus';
 import { CulvertError } from '@culvert/contracts';
 import { listAllInstances } from '@culvert/service-kit';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { Redis } from 'ioredis';
 import Type from 'typebox';
 import type { FleetWatch } from './fleet/fleet-watch.ts';
+import { portFill } from './port-routes.ts';
 import { problems } from './problem.ts';
 
 export interface InstanceListOptions {
   redis: Redis;
+  bus: Pick<Bus, 'request'>;
   watch: Pick<FleetWatch, 'all'>;
 }
 
@@ -36,8 +38,11 @@ const InstanceView = Type.Object(
     devices: orNull(Type.Integer({ description: 'Devices that it serves; null where that means nothing' })),
     ports: orNull(
       Type.Object(
-        { first: Type.Integer(), last: Type.Integer(), leased: Count },
-        { description: 'tcp-listener: its range, and how many are a device’s, those in grace included' },
+        { first: Type.Integer(), last: Type.Integer(), leased: Count, free: orNull(Count), cooling: orNull(Count) },
+        {
+          description:
+            'tcp-listener: its range, and how many are a device’s, those in grace included; free ones may be given out now, cooling ones later (null: port-allocator does not answer)',
+        },
       ),
     ),
   },
@@ -49,7 +54,7 @@ type InstanceView = Type.Static<typeof InstanceView>;
 const serviceOfId = (id: string): string => id.replace(/-[^-]*$/, '');
 
 /** `/v1/instances`: the running processes, how busy they are, and what they serve. */
-export const instanceList: FastifyPluginAsyncTypebox<InstanceListOptions> = async (app, { redis, watch }) => {
+export const instanceList: FastifyPluginAsyncTypebox<InstanceListOptions> = async (app, { redis, bus, watch }) => {
   app.get(
     '/v1/instances',
     {
@@ -64,6 +69,7 @@ export const instanceList: FastifyPluginAsyncTypebox<InstanceListOptions> = asyn
         throw new CulvertError('unavailable', 'Redis does not answer', { cause });
       });
       const { devices } = await watch.all().catch(() => ({ devices: [] })); // without a lease-manager the instances are worth seeing all the more
+      const fills = await portFill(bus);
       const served = new Map<string, { devices: number; ports: number }>();
       for (const { listener, ingress, state, endpoints } of devices) {
         for (const id of state === 'connected' ? [listener, ingress] : [listener]) {
@@ -86,7 +92,13 @@ export const instanceList: FastifyPluginAsyncTypebox<InstanceListOptions> = asyn
           },
           load: load === undefined ? null : { ...load, counts: { ...load.counts } },
           devices: service === 'ws-ingress' || service === 'tcp-listener' ? its.devices : null,
-          ports: record?.ports === undefined ? null : { first: record.ports[0], last: record.ports[1], leased: its.ports },
+          ports:
+            record?.ports === undefined
+              ? null
+              : {
+                  ...{ first: record.ports[0], last: record.ports[1], leased: its.ports },
+                  ...{ free: fills.get(id)?.free ?? null, cooling: fills.get(id)?.cooling ?? null },
+                },
         };
       });
       return { instances };

@@ -38,6 +38,7 @@ import { instanceList } from './instance-list.ts';
 import { instanceRoutes } from './instance-routes.ts';
 import { answerUnknownPaths } from './known-paths.ts';
 import { serveOperatorChecks } from './operator-checks.ts';
+import { portRoutes } from './port-routes.ts';
 import { onError } from './problem.ts';
 import { ticketRoutes } from './tickets.ts';
 import { traceRoutes } from './trace/routes.ts';
@@ -190,7 +191,8 @@ export async function buildServer({
     traffic.stop();
   });
   await app.register(feedRoutes, { watch, traffic, running });
-  if (redis !== undefined) await app.register(instanceList, { redis, watch });
+  if (redis !== undefined) await app.register(instanceList, { redis, bus, watch });
+  await app.register(portRoutes, { bus, watch });
   await app.register(waitRoutes, { bus, running, side, limits });
   return app as unknown as FastifyInstance;
 }

@@ -69,3 +69,12 @@ async function byFreePorts(listeners: Listener[], store: LeaseStore): Promise<Li
   const counted = await Promise.all(listeners.map(async (listener) => ({ listener, free: await store.ports.free(listener.id) })));
   return counted.sort((a, b) => b.free - a.free).map(({ listener }) => listener);
 }
+
+/** How the ports of each live listener stand. */
+export async function fill({ store, listeners }: Pick<AllocateDeps, 'store' | 'listeners'>): Promise<CommandReply<'port.fill'>> {
+  const all: Extract<CommandReply<'port.fill'>, { ok: true }>['listeners'] = [];
+  for (const { id: listener, ports } of await listeners()) {
+    if (ports !== undefined) all.push({ listener, first: ports[0], last: ports[1], ...(await store.ports.fill(listener)) });
+  }
+  return { ok: true, listeners: all };
+}

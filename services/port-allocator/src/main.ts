@@ -1,6 +1,6 @@
 import { LeaseStore } from '@culvert/lease-store';
 import { InstanceRegistration, listInstances, runService } from '@culvert/service-kit';
-import { allocate, lend } from './allocate.ts';
+import { allocate, fill, lend } from './allocate.ts';
 import { ExpiredLeases } from './expired.ts';
 import { createMetrics } from './metrics.ts';
 import { Ranges } from './ranges.ts';
@@ -28,6 +28,7 @@ await runService({
     await bus.serve(VERSION, {
       'port.allocate': (request) => allocate(request, { store, log, listeners }),
       'port.lend': (request) => lend(request, { store, listeners }),
+      'port.fill': () => fill({ store, listeners }),
       'port.release': async ({ device, epoch, listener, ports }) => ({
         ok: true,
         released: await store.ports.release(device, epoch, listener, ports),

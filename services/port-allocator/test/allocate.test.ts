@@ -32,6 +32,11 @@ describe('the allocation of ports', () => {
     const { epoch } = grants[3] ?? { epoch: 0 };
     await stack.bus.request('lease.release', { device: 'd3', epoch, control: 'c1', reason: 'bye' });
     await until(async () => (await stack.acquire('d10', { ports })).ok);
+    const fill = await stack.bus.request('port.fill', {});
+    expect(fill.ok && fill.listeners.map(({ held: taken, free, cooling }) => [taken, free, cooling])).toEqual([
+      [5, 0, 0],
+      [5, 0, 0],
+    ]);
     const held = {
       ...(await stack.redis.hgetall('ports:tcp-listener-1:held')),
       ...(await stack.redis.hgetall('ports:tcp-listener-2:held')),

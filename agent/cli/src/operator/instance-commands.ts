@@ -10,8 +10,14 @@ interface Instance {
   started_at: number | null;
   devices: number | null;
   load: { cpu: number; memory: number; counts: Record<string, number> } | null;
-  ports: { first: number; last: number; leased: number } | null;
+  ports: { first: number; last: number; leased: number; free: number | null; cooling: number | null } | null;
 }
+
+const portsText = (ports: Instance['ports']): string => {
+  if (ports === null) return '-';
+  const cooling = ports.cooling === null || ports.cooling === 0 ? '' : `, ${ports.cooling} cooling`;
+  return `${ports.leased} of ${ports.last - ports.first + 1}${cooling}`;
+};
 
 /** `culvert instance list|wind-down`. */
 export function instanceCommands(): Command {
@@ -22,7 +28,7 @@ export function instanceCommands(): Command {
       const rows = instances.map(({ id, state, started_at, devices, load, ports }) => [
         ...[id, state, when(started_at), devices === null ? '-' : String(devices)],
         ...(load === null ? ['-', '-'] : [`${Math.round(load.cpu * 100)} %`, `${Math.round(load.memory / 1024 ** 2)} MiB`]),
-        ports === null ? '-' : `${ports.leased} of ${ports.last - ports.first + 1}`,
+        portsText(ports),
         Object.entries(load?.counts ?? {})
           .map(([name, value]) => `${name} ${value}`)
           .join(', ') || '-',
