@@ -121,9 +121,13 @@ export class TestApi {
   }
 
   /** The live feed; the text so far grows as it comes. */
-  async feed(query = '', headers: Record<string, string> = {}): Promise<{ text: () => string; stop: () => void }> {
+  feed(query = '', headers: Record<string, string> = {}): Promise<{ text: () => string; stop: () => void }> {
+    return this.stream(`/v1/events${query}`, headers);
+  }
+
+  async stream(path: string, headers: Record<string, string> = {}): Promise<{ text: () => string; stop: () => void }> {
     const stop = new AbortController();
-    const answer = await fetch(`${this.url}/v1/events${query}`, {
+    const answer = await fetch(this.url + path, {
       headers: { authorization: `Bearer ${TOKEN}`, ...headers },
       signal: stop.signal,
     });

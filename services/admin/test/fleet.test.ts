@@ -79,6 +79,34 @@ it('has a device at once that was added here, and reads one device again rather 
   expect(api.served.filter((command) => command === 'device.list')).toEqual([]);
 });
 
+it('tells what changes among all devices: those that came, went on, and are gone, with the counts', async () => {
+  const feed = await api.stream('/v1/fleet/feed');
+  // biome-ignore lint/suspicious/noExplicitAny: what it is, is what the tests look at
+  const changes = (): any[] =>
+    [...feed.text().matchAll(/^event: change\ndata: (.*)$/gm)].map(([, text]) => JSON.parse(text ?? ''));
+  const told = (name: string) => changes().flatMap(({ devices }) => devices.filter((one: { name: string }) => one.name === name));
+  const begin = await until('the beginning', () => /^event: begin\ndata: (.*)$/m.exec(feed.text())?.[1]);
+  const { counts } = (await api.call('GET', '/v1/fleet/devices')).body;
+  expect(JSON.parse(begin)).toEqual({ counts });
+  expect((await api.call('POST', '/v1/devices', { name: 'hugo' })).status).toBe(201);
+  await until('who was added', () => told('hugo')[0]);
+  api.add('hugo', {}, { since: 5, remote: '198.51.100.77' });
+  api.manager.nc.publish('device.connected.hugo', '{}');
+  const connected = await until('the new state', () => told('hugo').find(({ state }) => state === 'connected'));
+  expect(connected).toMatchObject({ remote: '198.51.100.77', endpoints: [{ scheme: 'http', public_port: 20_001 }] });
+  expect(changes().at(-1).counts).toEqual({ ...counts, connected: counts.connected + 1 });
+  api.devices.delete('hugo');
+  api.manager.nc.publish('device.connected.hugo', '{}');
+  await until('who is gone', () => (changes().some(({ removed }) => removed.includes('hugo')) ? true : undefined));
+  expect(
+    changes()
+      .flatMap(({ devices }) => devices)
+      .map(({ name }: { name: string }) => name),
+  ).not.toContain('anna'); // nothing was said of others
+  feed.stop();
+  expect((await fetch(`${api.url}/v1/fleet/feed`)).status).toBe(401);
+});
+
 it('answers after somebody has asked to change a device whose name is none', async () => {
   await names('q=a');
   expect((await api.call('DELETE', '/v1/devices/No%20Name')).status).toBe(400);
