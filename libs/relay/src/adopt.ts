@@ -25,9 +25,43 @@ export interface OnRead {
 /** Write queue above which `write()` says false. The relay looks at `writableLength` instead. */
 const HIGH_WATER_MARK = 1 << 20;
 
+/** Sockets of `connectAdoptable` that nobody has adopted yet, and who is to get their bytes. */
+const adoptable = new WeakMap<net.Socket, { to?: OnRead }>();
+/** Nothing is read into it: such a socket is paused until it is adopted. */
+const NOWHERE = new Uint8Array(1);
+
+/** `net.connect` for a socket that `adopt` need not replace by another one; paused. No 'data' comes of it. */
+export function connectAdoptable(options: net.TcpNetConnectOpts): net.Socket {
+  const reader: { to?: OnRead } = {};
+  const onread: OnRead = {
+    buffer: () => (reader.to === undefined ? NOWHERE : reader.to.buffer()),
+    callback: (count) => {
+      if (reader.to !== undefined) return reader.to.callback(count);
+      socket.destroy(new Error('a socket was read before it was adopted'));
+      return false;
+    },
+  };
+  const socket = net.connect({ ...options, highWaterMark: HIGH_WATER_MARK, onread } as unknown as net.TcpNetConnectOpts);
+  socket.pause();
+  adoptable.set(socket, reader);
+  return socket;
+}
+
+/** The same object goes on, for its new owner alone. */
+function adoptAsItIs(socket: net.Socket, reader: { to?: OnRead }, onread: OnRead): { socket: net.Socket; head: Buffer } {
+  adoptable.delete(socket);
+  reader.to = onread;
+  socket.removeAllListeners('error');
+  (socket as unknown as Internals)._handle?.useUserBuffer?.(onread.buffer() ?? NOWHERE);
+  return { socket, head: NOTHING };
+}
+
+const NOTHING = Buffer.alloc(0);
+
 /**
  * Takes over the handle of a socket, so that it reads straight into our buffers: `net.Server` and `http.Server` have no
- * `onread` option. The old object is dead afterwards; `net.Server` goes on counting the new one.
+ * `onread` option. The old object is dead afterwards, unless it is one of `connectAdoptable`; `net.Server` goes on counting
+ * the new one.
  *
  * @returns The new socket, paused, half-open allowed, and bytes that the old one had already read; or undefined for a socket
  *   whose bytes do not come straight from a handle (TLS, tunnels in user space): use it by its events.
@@ -41,6 +75,8 @@ export function adopt(old: net.Socket, onread: OnRead): { socket: net.Socket; he
   const handle = from._handle;
   const raw = old instanceof net.Socket && !('encrypted' in old) && typeof handle?.useUserBuffer === 'function';
   if (!raw || old.writableLength > 0) return undefined;
+  const reader = adoptable.get(old);
+  if (reader !== undefined) return adoptAsItIs(old, reader, onread);
   const head = drain(old);
   const options = { handle, allowHalfOpen: true, pauseOnCreate: true, highWaterMark: HIGH_WATER_MARK, onread };
   const socket = new net.Socket(options as unknown as net.SocketConstructorOpts);

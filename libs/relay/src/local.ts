@@ -1,5 +1,6 @@
-import net from 'node:net';
+import type net from 'node:net';
 import { CulvertError, DEFAULT_LIMITS } from '@culvert/contracts';
+import { connectAdoptable } from './adopt.ts';
 
 export interface LocalTarget {
   /** Name or address; a name with several addresses is tried as RFC 8305 says. */
@@ -11,7 +12,8 @@ export interface LocalTarget {
 }
 
 /**
- * Agent: connects to a local target. The socket comes paused, half-open allowed, with nothing read: give it to `splice`.
+ * Agent: connects to a local target. The socket comes paused, half-open allowed, with nothing read: give it to
+ * `splice`, by which alone it can be read.
  *
  * @throws CulvertError `local_timeout`, `local_refused` for every other failure (the cause is kept), `bye` when aborted.
  */
@@ -19,8 +21,7 @@ export function connectLocal({ host, port, timeoutMs, signal }: LocalTarget): Pr
   const limitMs = timeoutMs ?? DEFAULT_LIMITS.LOCAL_CONNECT_MS;
   const { promise, resolve, reject } = Promise.withResolvers<net.Socket>();
   if (signal?.aborted) return Promise.reject(new CulvertError('bye', 'stopped by the caller', { cause: signal.reason }));
-  const socket = net.connect({ host, port, allowHalfOpen: true, noDelay: true, autoSelectFamily: true });
-  socket.pause();
+  const socket = connectAdoptable({ host, port, allowHalfOpen: true, noDelay: true, autoSelectFamily: true });
   const where = `${host.includes(':') ? `[${host}]` : host}:${port}`;
   const fail = (error: CulvertError): void => {
     socket.destroy();

@@ -7,6 +7,7 @@ import { renderUpgrade } from '@culvert/wire';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
   acceptUpgrade,
+  adopt,
   connectLocal,
   connectWebSocket,
   dialTransfer,
@@ -207,8 +208,15 @@ describe('a connection to a local target', () => {
       const { port } = server.address() as net.AddressInfo;
       const socket = await connectLocal({ host, port });
       expect(socket.isPaused()).toBe(true);
+      const slab = Buffer.alloc(64);
+      const text = Promise.withResolvers<string>();
+      const callback = (count: number): boolean => {
+        text.resolve(String(slab.subarray(0, count)));
+        return true;
+      };
+      expect(adopt(socket, { buffer: () => slab, callback })?.socket).toBe(socket);
       socket.resume();
-      expect(String((await once(socket, 'data'))[0])).toBe('220 hello');
+      expect(await text.promise).toBe('220 hello');
       socket.destroy();
       server.close();
     }
