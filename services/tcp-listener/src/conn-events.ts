@@ -8,7 +8,7 @@ export type ConnEvent = 'conn.opened' | 'conn.closed' | 'conn.failed';
 /** Events between two round trips to NATS: what may be lost with the connection. */
 const BATCH = 256;
 /** Events wait this long for others, so that a batch of them shares a write and a round trip. */
-const GATHER_MS = 10;
+const GATHER_MS = 50;
 const ANNOUNCE_MS = 10_000;
 
 /**
