@@ -2,7 +2,7 @@
  * `npm run bench:idle`: what devices cost that are connected and do nothing. Real control connections to the real stack.
  *   --devices 1000,10000,19000   how many, step by step      --ingresses 1   processes of ws-ingress that share them
  * Every device has one public port, so the listening ports of tcp-listener are measured too, over as many listeners as it
- * takes. No process may hold more descriptors than `ulimit -n` says; devices connect to the ingress itself, past the edge.
+ * takes. The figures go to bench/idle.json and, from 1,000 devices on, into docs/PERFORMANCE.md. No process may hold more descriptors than `ulimit -n` says; devices connect to the ingress itself, past the edge.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -14,6 +14,7 @@ import { startStack } from '../harness/system.ts';
 import { cpuSeconds, residentMib } from './figures.ts';
 import type { Batch, Progress } from './idle/devices.ts';
 import { ownPorts, PORTS_EACH, startMore } from './idle/listeners.ts';
+import { type IdleRow, save, table } from './idle/report.ts';
 import type { Stalls } from './idle/stalls.ts';
 import { enterNamespace } from './namespace.ts';
 
@@ -31,6 +32,9 @@ const most = Math.max(...steps);
 const DEVICES_EACH = 9_500;
 const HEARTBEAT_S = 10;
 const WIDTH = 24;
+const STALLS_MS = 30_000;
+/** 19,000 devices take 2 to 4 minutes. */
+const CONNECT_MS = 900_000;
 /** Above the public ports and the private ones of a stack. */
 const EDGE_PORT = 33_000;
 
@@ -56,6 +60,14 @@ async function addressOf(id: string): Promise<number> {
   return Number(address.split(':').at(-1));
 }
 
+async function until(ms: number, probe: () => boolean, what: string): Promise<void> {
+  const end = performance.now() + ms;
+  while (!probe()) {
+    if (performance.now() > end) throw new Error(`not within ${ms / 1000} s: ${what}`);
+    await new Promise((done) => setTimeout(done, 50));
+  }
+}
+
 /** How late the event loops of these processes were, at most, since the last call. */
 async function stallsOf(pids: readonly number[]): Promise<Stalls> {
   const all: Stalls[] = [];
@@ -63,7 +75,7 @@ async function stallsOf(pids: readonly number[]): Promise<Stalls> {
     const file = join(dir, `${pid}.stalls`);
     rmSync(file, { force: true });
     process.kill(pid, 'SIGUSR2');
-    while (!existsSync(file)) await new Promise((done) => setTimeout(done, 20));
+    await until(STALLS_MS, () => existsSync(file), `process ${pid} says how late its event loop was`);
     all.push(JSON.parse(readFileSync(file, 'utf8')) as Stalls);
   }
   const most = (pick: (stalls: Stalls) => number): number => Math.max(...all.map(pick));
@@ -112,13 +124,14 @@ async function connect(devices: Batch['devices']): Promise<number> {
     crowds.push(crowd);
     started.push(crowd);
   }
-  while (started.some(({ progress }) => !progress.done)) await new Promise((done) => setTimeout(done, 100));
+  await until(CONNECT_MS, () => started.every(({ progress }) => progress.done), `${devices.length} devices are connected`);
   return (performance.now() - at) / 1000;
 }
 
 const ingressPids = pidsOf('ws-ingress');
 const listenerPids = [...pidsOf('tcp-listener'), ...more.map(({ pid }) => pid as number)];
-const kib = (now: number, before: number, count: number): string => (((now - before) * 1024) / count).toFixed(2);
+const kib = (now: number, before: number, count: number): number => ((now - before) * 1024) / Math.max(1, count);
+const rows: IdleRow[] = [];
 try {
   await new Promise((done) => setTimeout(done, 2_000));
   await stallsOf(ingressPids);
@@ -129,11 +142,6 @@ try {
     `ws-ingress x ${ingresses} without devices: ${base.ingress.toFixed(0)} MiB; event loop late by ${quiet.maxMs.toFixed(0)} ms` +
       ` at most (p99 ${quiet.p99Ms.toFixed(1)} ms): this machine's own noise`,
   );
-  console.log(
-    '| devices | set up, a second | ws-ingress: KiB each, RSS | of it heap | event loop late: most, ms | p99, ms |' +
-      ' CPU of ws-ingress, % | tcp-listener: KiB a port | lost |',
-  );
-  console.log(`|${' ---: |'.repeat(9)}`);
   const heapBefore = quiet.heapMib;
   let there = 0;
   for (const step of steps) {
@@ -147,12 +155,18 @@ try {
     const stalls = await stallsOf(ingressPids);
     const ready = crowds.reduce((sum, { progress }) => sum + progress.ready, 0);
     const lost = crowds.reduce((sum, { progress }) => sum + progress.lost, 0);
-    const why = crowds.find(({ progress }) => progress.lost > 0)?.progress.why ?? '';
-    console.log(
-      `| ${ready} | ${(fresh.length / seconds).toFixed(0)} | ${kib(residentMib(ingressPids), base.ingress, ready)}` +
-        ` | ${kib(stalls.heapMib, heapBefore, ready)} | ${stalls.maxMs.toFixed(0)} | ${stalls.p99Ms.toFixed(1)}` +
-        ` | ${cpu.toFixed(1)} | ${kib(residentMib(listenerPids), base.listener, ready)} | ${lost} ${why} |`,
-    );
+    const why = crowds.find(({ progress }) => progress.lost > 0)?.progress.why;
+    if (why !== undefined) console.log(`lost: ${why}`);
+    rows.push({
+      ...{ devices: ready, ingresses, setUpPerSecond: fresh.length / seconds },
+      kibPerDevice: kib(residentMib(ingressPids), base.ingress, ready),
+      heapKibPerDevice: kib(stalls.heapMib, heapBefore, ready),
+      ...{ latestMs: stalls.maxMs, p99Ms: stalls.p99Ms, alonePeakMs: quiet.maxMs, cpuPercent: cpu },
+      kibPerPort: kib(residentMib(listenerPids), base.listener, ready),
+      ...{ lost, at: new Date().toISOString() },
+    });
+    console.log(table(rows.slice(-1)));
+    await save(rows, new URL('../../', import.meta.url));
     there = step;
   }
 } finally {

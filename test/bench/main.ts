@@ -3,7 +3,7 @@
  *   --quick   one short round, to try the benchmark itself
  *   --rounds 5   --only a,b   drivers of one of these names, or whose names contain it
  *   --figures bulk,small,fresh,http,stalled   some groups of figures
- *   --minutes 14   no round is begun that would probably end later
+ *   --minutes 40   no round is begun that would probably end later
  * Nothing is waited for without a deadline: an alternative that hangs or fails keeps the figures it has, and is left out from there on.
  */
 import { fork } from 'node:child_process';
@@ -58,7 +58,7 @@ const { values } = parseArgs({
     only: { type: 'string' },
     rounds: { type: 'string' },
     figures: { type: 'string' },
-    minutes: { type: 'string', default: '14' },
+    minutes: { type: 'string', default: '40' },
   },
 });
 const plan = values.quick ? QUICK : FULL;
