@@ -84,7 +84,7 @@ async function watchStream(cookie: string): Promise<Watched> {
   const args = ['-sSN', '--resolve', `${host}:${port}:127.0.0.1`, '--cacert', stack.info.ca as string, '-H', `Cookie: ${cookie}`];
   const child = spawn('curl', [...args, '-H', 'Accept: text/event-stream', `https://${host}:${port}/sse`]);
   const [first] = await once(child.stdout, 'data');
-  expect(String(first)).toContain('data: ');
+  expect(String(first), String(first)).toContain('data: ');
   child.stdout.resume();
   return { ended: () => child.exitCode !== null, end: () => void child.kill() };
 }
@@ -161,7 +161,9 @@ describe('a device whose pages are private', () => {
     const { token } = (await stack.admin('POST', '/v1/operators', { name: 'olga', role: 'operator' })).body as { token: string };
     const login = async (): Promise<string> => {
       const answer = await api('/v1/login', ...withHeaders(json), '-d', JSON.stringify({ token }));
-      const cookie = /^set-cookie: (culvert_login=[^;]+);.*HttpOnly.*SameSite=Strict/im.exec(answer.stdout)?.[1];
+      const cookie = /^set-cookie: (__Host-culvert_login=[^;]+);.*HttpOnly.*SameSite=Strict.*Path=\/;.*Secure/im.exec(
+        answer.stdout,
+      )?.[1];
       if (cookie === undefined) throw new Error(answer.stdout);
       return cookie;
     };
@@ -220,7 +222,7 @@ describe('a device whose pages are private', () => {
   it('is told in the audit log, without the token of any link', async () => {
     const { body } = await stack.admin('GET', '/v1/audit?limit=100');
     const text = JSON.stringify(body);
-    for (const action of ['device.access', 'grant.add', 'grant.withdraw', 'grant.open']) expect(text).toContain(action);
+    for (const action of ['device.privacy', 'grant.add', 'grant.withdraw', 'grant.open']) expect(text).toContain(action);
     expect(text).not.toContain('cvg_');
   });
 });

@@ -6,6 +6,7 @@ import tls from 'node:tls';
 import { pinOf } from '@culvert/relay';
 import { chromium } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { buildDashboard } from '../../dashboard/build.ts';
 import { RunningAccess } from '../harness/access.ts';
 import { freePort } from '../harness/servers.ts';
 import { type RunningAgent, type Stack, startStack } from '../harness/system.ts';
@@ -29,6 +30,7 @@ const accesses: RunningAccess[] = [];
 const trusted = (): string[] => ['--cacert', stack.info.ca as string];
 
 beforeAll(async () => {
+  await buildDashboard();
   const [listenerPort, publishedPort] = [await freePort(), await freePort()];
   stack = await startStack({
     tls: true,
@@ -86,7 +88,7 @@ describe('a visitor of a stack with TLS', () => {
     expect((await curl(stack.info.edge, demo.hostname, '/')).code).toBe(60);
   });
 
-  it('sees the page in a browser as a secure one', async () => {
+  it('sees the page in a browser as a secure one, and a private one by the login of the dashboard', async () => {
     const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
     if (executablePath === undefined) throw new Error('no Chromium found; install the package chromium');
     // Trusts the authority's own key, as an import of its certificate would, and nothing else.
@@ -106,6 +108,22 @@ describe('a visitor of a stack with TLS', () => {
       expect(answer?.status()).toBe(200);
       expect(await answer?.securityDetails()).toMatchObject({ protocol: 'TLS 1.3' });
       expect(await page.evaluate('isSecureContext')).toBe(true);
+
+      expect((await stack.admin('PUT', '/v1/devices/demo/access', { access: 'private' })).status).toBe(200);
+      expect((await page.goto(demo.href))?.status()).toBe(403);
+      await page.goto(new URL('/devices/demo', stack.info.admin).href);
+      await page.getByLabel('Operator token').fill(stack.info.adminToken);
+      await page.getByRole('button', { name: 'Log in' }).click();
+      const link = page.getByRole('link', { name: /^https?:/ }).first();
+      const [opened] = await Promise.all([page.waitForEvent('popup'), link.click()]);
+      await opened.waitForURL(demo.href);
+      expect(await opened.title()).not.toBe('');
+      const cookies = await page.context().cookies();
+      const ours = cookies.filter(({ name }) => name.includes('culvert'));
+      expect(ours.map(({ name }) => name).sort()).toEqual(['__Host-culvert-grant', '__Host-culvert_login']);
+      for (const cookie of ours) expect(cookie).toMatchObject({ secure: true, httpOnly: true, path: '/' });
+      expect((await opened.reload())?.status()).toBe(200);
+      expect((await stack.admin('PUT', '/v1/devices/demo/access', { access: 'public' })).status).toBe(200);
     } finally {
       await browser.close();
     }

@@ -143,7 +143,7 @@ export const accessRoutes: FastifyPluginAsyncTypebox<AccessRoutesOptions> = asyn
   app.put(
     '/v1/devices/:name/access',
     {
-      config: { role: 'operator', audit: 'device.access' },
+      config: { role: 'operator', audit: 'device.privacy' },
       schema: {
         summary: 'Make the pages of a device public or private, at once; what runs of pages that are private then is cut',
         params: Params,

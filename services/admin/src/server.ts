@@ -123,6 +123,7 @@ export async function buildServer({
     routerOptions: { maxParamLength: 256 },
   }).withTypeProvider<TypeBoxTypeProvider>();
   app.server.maxConnections = 1_024;
+  app.decorate('secureCookies', side.scheme === 'https');
 
   if (registry !== undefined) measureApi(app as unknown as FastifyInstance, registry);
   app.setErrorHandler(onError);
@@ -155,7 +156,7 @@ export async function buildServer({
   await app.register(swaggerUi, { routePrefix: '/docs' });
   if (dashboard !== undefined) await app.register(serveDashboard, { folder: dashboard });
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
-  await app.register(loginRoutes, { records, rights, loginMs: limits.LOGIN_MS, secure: side.scheme === 'https' });
+  await app.register(loginRoutes, { records, rights, loginMs: limits.LOGIN_MS });
   await app.register(operatorRoutes, { records, limits });
   await app.register(auditRoutes, { audit });
   const privateAllowed = webhooksPrivate ?? false;

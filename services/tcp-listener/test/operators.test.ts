@@ -60,6 +60,14 @@ describe('an operator with a ticket', () => {
     expect(world.dials.at(-1)).toMatchObject({ device: 'op-echo', port: 22, visitor: 'operator:carol' });
   });
 
+  it('comes in past the addresses that may visit the port', async () => {
+    world.echo();
+    const device = await world.bound('op-listed', { policy: { allow: [{ port: 22, from: ['192.0.2.0/24'] }] } });
+    const operator = connect(await admit(device));
+    expect(await operator.answered()).toBe(101);
+    operator.ws.terminate();
+  });
+
   it('gets an http endpoint as it is, with nothing said on behalf of the device', async () => {
     world.echo();
     const device = await world.bound('op-http');

@@ -60,7 +60,7 @@ export async function firstStart(flags: AgentFlags, env: Environment, signal: Ab
     } catch (error) {
       if (signal.aborted) throw new CommandError(EXIT.ok, 'stopped');
       const again = error instanceof CulvertError && ERRORS[error.code].retry === 'yes';
-      if (!again) throw new CommandError(EXIT.failed, `cannot enrol: ${textOf(error)}`, { cause: error });
+      if (!again) throw new CommandError(EXIT.failed, 'cannot enrol', { cause: error });
       const ms = Math.max(waitMs, error.retryAfterMs ?? 0) * (1 + Math.random() / 4);
       process.stderr.write(`not enrolled yet: ${error.message}; next try in ${(ms / 1000).toFixed(1)} s\n`);
       await wait(ms, undefined, { signal }).catch(() => {});
@@ -76,7 +76,7 @@ function tokenIn(file: string): string {
     const token = readFileSync(file, 'utf8').trim();
     if (isToken(token)) return token;
   } catch (err) {
-    if ((err as NodeJS.ErrnoException).code !== 'ENOENT') throw new CommandError(EXIT.failed, textOf(err), { cause: err });
+    if ((err as NodeJS.ErrnoException).code !== 'ENOENT') throw new CommandError(EXIT.failed, 'the token that was made before cannot be read', { cause: err });
   }
   const token = createToken();
   try {
@@ -86,7 +86,7 @@ function tokenIn(file: string): string {
     fsyncSync(handle);
     closeSync(handle);
   } catch (err) {
-    throw new CommandError(EXIT.failed, `the token cannot be kept: ${textOf(err)}`, { cause: err });
+    throw new CommandError(EXIT.failed, 'the token cannot be kept', { cause: err });
   }
   return token;
 }

@@ -13,14 +13,12 @@ export interface LoginOptions {
   rights: Rights;
   /** How long a login lasts, in milliseconds. */
   loginMs: number;
-  /** The cookie travels over https only. */
-  secure: boolean;
 }
 
 const Who = Type.Object({ name: Type.String(), role: Type.Enum(ROLES) });
 
 /** `/v1/login`: a browser exchanges an operator's token for a cookie, so that no script of a page ever holds the token. */
-export const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (app, { records, rights, loginMs, secure }) => {
+export const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (app, { records, rights, loginMs }) => {
   app.post(
     '/v1/login',
     {
@@ -41,7 +39,7 @@ export const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (app, 
       const token = createLoginToken();
       const login = { operator: name, token_digest: tokenDigest, created_at: Date.now() };
       await records.put('login', digestOf(token), login, { expected: 0, ttlMs: loginMs });
-      setLoginCookie(reply, token, loginMs, secure);
+      setLoginCookie(reply, token, loginMs);
       return { name, role };
     },
   );
@@ -88,7 +86,7 @@ export const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (app, 
       const login = cookie === undefined ? undefined : digestOf(cookie);
       const ended = login !== undefined && (await records.delete('login', login));
       if (ended) await endPagesOfLogin(records, login);
-      setLoginCookie(reply, '', 0, secure);
+      setLoginCookie(reply, '', 0);
       return { ended };
     },
   );
