@@ -76,7 +76,8 @@ function tokenIn(file: string): string {
     const token = readFileSync(file, 'utf8').trim();
     if (isToken(token)) return token;
   } catch (err) {
-    if ((err as NodeJS.ErrnoException).code !== 'ENOENT') throw new CommandError(EXIT.failed, 'the token that was made before cannot be read', { cause: err });
+    if ((err as NodeJS.ErrnoException).code !== 'ENOENT')
+      throw new CommandError(EXIT.failed, 'the token that was made before cannot be read', { cause: err });
   }
   const token = createToken();
   try {
