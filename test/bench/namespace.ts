@@ -1,8 +1,9 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 
 /** Where groups of processes that share the cores are made (cgroup v1). */
 const CPU_GROUPS = '/sys/fs/cgroup/cpu';
+const GROUP = 'culvert-bench-';
 
 const MARK = 'CULVERT_BENCH_NAMESPACE';
 const SETUP = [
@@ -45,7 +46,8 @@ export function enterNamespace(): void {
  */
 function oneGroup(): string | undefined {
   if (!existsSync(CPU_GROUPS) || !/:cpu:\/$/m.test(readFileSync('/proc/self/cgroup', 'latin1'))) return undefined;
-  const group = `${CPU_GROUPS}/culvert-bench-${process.pid}`;
+  const group = `${CPU_GROUPS}/${GROUP}${process.pid}`;
+  removeEmpty();
   try {
     mkdirSync(group);
     writeFileSync(`${group}/cgroup.procs`, String(process.pid));
@@ -56,10 +58,21 @@ function oneGroup(): string | undefined {
 }
 
 function leave(group: string): void {
-  try {
-    writeFileSync(`${CPU_GROUPS}/cgroup.procs`, String(process.pid));
-    rmdirSync(group);
-  } catch {
-    // somebody is left in it
+  writeFileSync(`${CPU_GROUPS}/cgroup.procs`, String(process.pid));
+  // What the run started may take a moment to end. A group that somebody is left in goes when the next run begins.
+  for (let attempt = 0; attempt < 20 && existsSync(group); attempt += 1) {
+    removeEmpty();
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
+  }
+}
+
+function removeEmpty(): void {
+  for (const name of readdirSync(CPU_GROUPS)) {
+    if (!name.startsWith(GROUP)) continue;
+    try {
+      rmdirSync(`${CPU_GROUPS}/${name}`);
+    } catch {
+      // in use, or gone by now
+    }
   }
 }

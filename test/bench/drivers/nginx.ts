@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { freePort } from '../../harness/servers.ts';
@@ -9,9 +9,11 @@ import { childPids, waitForPort } from '../processes.ts';
 import type { Driver } from './driver.ts';
 
 const run = promisify(execFile);
+const WORKERS = availableParallelism();
+const WORKERS_MS = 10_000;
 const STREAM = '/usr/lib/nginx/modules/ngx_stream_module.so';
 
-/** Starts nginx with one worker on a free port; `modules` come first in the file. */
+/** Starts nginx on a free port with a worker a core, as the edge has; `modules` come first in the file. */
 export async function startNginx(
   block: (port: number) => string,
   modules = '',
@@ -21,13 +23,18 @@ export async function startNginx(
   await writeFile(
     join(dir, 'nginx.conf'),
     `${modules}
-daemon off; pid ${dir}/pid; error_log ${dir}/error.log; worker_processes 1;
+daemon off; pid ${dir}/pid; error_log ${dir}/error.log; worker_processes ${WORKERS};
 events { worker_connections 4096; }
 ${block(port)}
 `,
   );
   const master = spawn('nginx', ['-p', dir, '-c', join(dir, 'nginx.conf'), '-e', join(dir, 'error.log')], { stdio: 'ignore' });
-  await waitForPort(port);
+  await waitForPort(port); // the master listens before its workers are there
+  const until = Date.now() + WORKERS_MS;
+  while (childPids(master.pid as number).length < WORKERS) {
+    if (Date.now() > until) throw new Error(`nginx did not start ${WORKERS} workers`);
+    await new Promise((done) => setTimeout(done, 20));
+  }
   const { stderr } = await run('nginx', ['-v']);
   return {
     port,
