@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { findProgram } from '../../deploy/local/bin/system.mjs';
 
 const ROOT = join(import.meta.dirname, '../..');
 const STEP_MS = 1_200_000;
@@ -26,6 +27,7 @@ export const BASES = {
 export const SERVERS = {
   CULVERT_REDIS_IMAGE: 'culvert-base/debian:local',
   CULVERT_NATS_IMAGE: 'culvert-base/nats:local',
+  CULVERT_PROMETHEUS_IMAGE: 'culvert-base/prometheus:local',
 } as const;
 
 /** Everything that the bases have beyond the smallest Debian. */
@@ -86,10 +88,20 @@ export async function makeBases(host: string): Promise<void> {
     rmSync(root, { recursive: true, force: true });
     const nats = `FROM ${BASES.EDGE_IMAGE}\nENTRYPOINT ["/usr/sbin/nats-server"]\n`;
     await step('docker', ['build', '-q', '--network', 'none', '-t', SERVERS.CULVERT_NATS_IMAGE, '-'], { input: nats, env });
+    await prometheus(join(work, 'prometheus'), env);
     await step('docker', ['build', '-q', '--network', 'none', '-t', BASES.NODE_IMAGE, join(work, 'node')], { env });
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
+}
+
+/** The machine's own program, which is of the same Debian. */
+async function prometheus(context: string, env: object): Promise<void> {
+  mkdirSync(context);
+  cpSync(findProgram('prometheus') ?? '/usr/bin/prometheus', join(context, 'prometheus'), { dereference: true });
+  const lines = [`FROM ${BASES.EDGE_IMAGE}`, 'COPY prometheus /bin/prometheus', 'ENTRYPOINT ["/bin/prometheus"]'];
+  writeFileSync(join(context, 'Dockerfile'), `${lines.join('\n')}\n`);
+  await step('docker', ['build', '-q', '--network', 'none', '-t', SERVERS.CULVERT_PROMETHEUS_IMAGE, context], { env });
 }
 
 async function debian(root: string, env: object): Promise<void> {

@@ -1,8 +1,39 @@
-import { engineAnswers } from '../harness/containers.ts';
+import { expect, it } from 'vitest';
+import { until } from '../e2e/support.ts';
+import { ContainerSystem, engineAnswers } from '../harness/containers.ts';
 import { startSystem } from '../harness/start.ts';
 import { describeSystem, LIMITS } from '../harness/system-conformance.ts';
 
 const engine = await engineAnswers();
 if (!engine)
   console.log('NOT CHECKED: a system of containers, for no Docker engine answers at DOCKER_HOST; processes stand for it');
-describeSystem(engine ? 'containers' : 'processes, in the place of containers', () => startSystem({ env: LIMITS }));
+describeSystem(
+  engine ? 'containers' : 'processes, in the place of containers',
+  () => startSystem({ env: LIMITS }),
+  (system) => {
+    it.skipIf(!process.env.CULVERT_PROMETHEUS_IMAGE)(
+      'has a Prometheus of the profile observability that reaches every part',
+      async () => {
+        const containers = system();
+        if (!(containers instanceof ContainerSystem)) return;
+        const url = await containers.startPrometheus();
+        const ask = async <T>(path: string): Promise<T> =>
+          ((await (await fetch(`${url}/api/v1/${path}`, { signal: AbortSignal.timeout(10_000) })).json()) as { data: T }).data;
+        await until(
+          'all parts are up',
+          async () => {
+            const found = await ask<{ activeTargets: { health: string }[] }>('targets').catch(() => ({ activeTargets: [] }));
+            return found.activeTargets.length === 6 && found.activeTargets.every(({ health }) => health === 'up')
+              ? true
+              : undefined;
+          },
+          180_000,
+        );
+        const { groups } = await ask<{ groups: { rules: { name: string; health: string }[] }[] }>('rules');
+        const rules = groups.flatMap((group) => group.rules);
+        expect(rules.length).toBeGreaterThan(10);
+        expect(rules.filter(({ health }) => health === 'err')).toEqual([]);
+      },
+    );
+  },
+);

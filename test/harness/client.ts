@@ -66,6 +66,12 @@ export abstract class System {
     return { status: answer.status, body: (await answer.json()) as never };
   }
 
+  /** A page of the dashboard, or a file of it, as a browser that is not logged in gets it. */
+  async dashboard(path: string): Promise<{ status: number; type: string; body: string }> {
+    const answer = await fetch(new URL(path, this.info.admin), { ...this.#trust(), signal: AbortSignal.timeout(15_000) });
+    return { status: answer.status, type: answer.headers.get('content-type') ?? '', body: await answer.text() };
+  }
+
   #trust(): { dispatcher?: Agent } {
     const { ca } = this;
     if (ca === undefined) return {};

@@ -63,7 +63,7 @@ export class ContainerSystem extends System {
   }
 
   static async start({ env = {}, tcpPorts = 10 }: ContainerOptions = {}): Promise<ContainerSystem> {
-    const ports = await reservePorts(tcpPorts + 3);
+    const ports = await reservePorts(tcpPorts + 4);
     const subnet = 16 + Math.floor(Math.random() * 200);
     const system = new ContainerSystem(
       `culvert-${ports.first}`,
@@ -72,10 +72,12 @@ export class ContainerSystem extends System {
           CULVERT_HTTP_PORT: `${ports.first}`,
           CULVERT_HTTPS_PORT: `${ports.first + 1}`,
           CULVERT_ADMIN_PORT: `${ports.first + 2}`,
+          CULVERT_PROMETHEUS_PORT: `${ports.first + 3}`,
         },
-        CULVERT_TCP_PORTS: `${ports.first + 3}-${ports.last}`,
+        CULVERT_TCP_PORTS: `${ports.first + 4}-${ports.last}`,
         CULVERT_BACK_NETWORK: `10.213.${subnet}.0/24`,
         CULVERT_FRONT_NETWORK: `10.214.${subnet}.0/24`,
+        CULVERT_WATCH_NETWORK: `10.215.${subnet}.0/24`,
         ...env,
       },
       ports.release,
@@ -114,7 +116,7 @@ export class ContainerSystem extends System {
 
   async stop(): Promise<number | null> {
     await this.endClients();
-    await this.compose(['down', '--volumes', '--remove-orphans', '--timeout', '20'], UP_MS);
+    await this.compose(['--profile', 'observability', 'down', '--volumes', '--remove-orphans', '--timeout', '20'], UP_MS);
     this.#release();
     rmSync(this.#dir, { recursive: true, force: true });
     return 0;
@@ -123,6 +125,12 @@ export class ContainerSystem extends System {
   /** What one part has printed. */
   logs(part: Part): Promise<string> {
     return this.compose(['logs', '--no-color', part]);
+  }
+
+  /** Starts Prometheus of the profile `observability`; where it answers. */
+  async startPrometheus(): Promise<string> {
+    await this.compose(['--profile', 'observability', 'up', '-d', '--no-build', '--no-deps', 'prometheus'], UP_MS);
+    return `http://127.0.0.1:${this.#env.CULVERT_PROMETHEUS_PORT}`;
   }
 
   /** Runs docker-compose for this system; resolves with what it printed. */

@@ -9,9 +9,13 @@ const WAIT_MS = 180_000;
 export const LIMITS = { CULVERT_LIMIT_WIND_DOWN_MS: '2s' };
 
 /** What every maker of a system must do: a test that keeps to `System` runs on any of them. */
-export function describeSystem(name: string, start: () => Promise<System>): void {
+export function describeSystem<S extends System>(
+  name: string,
+  start: () => Promise<S>,
+  more: (system: () => S) => void = () => {},
+): void {
   describe(`a system of ${name}`, { timeout: 900_000 }, () => {
-    let system: System;
+    let system: S;
     let web: Target;
     let tcp: Target;
     const tokens: Record<string, string> = {};
@@ -46,6 +50,14 @@ export function describeSystem(name: string, start: () => Promise<System>): void
       expect(system.ca).toContain('BEGIN CERTIFICATE');
       expect((await system.fetchHost(`nobody.${system.info.domain}`)).status).toBe(404);
       expect((await system.admin('GET', '/v1/devices')).status).toBe(200);
+    });
+
+    it('has the dashboard in admin, with what its page asks for', async () => {
+      const page = await system.dashboard('/');
+      expect(page).toMatchObject({ status: 200, type: expect.stringContaining('text/html') });
+      const assets = [...page.body.matchAll(/(?:src|href)="(\/assets\/[^"]+)"/g)].map(([, path]) => path as string);
+      expect(assets.length).toBeGreaterThan(0);
+      for (const path of assets) expect((await system.dashboard(path)).status, path).toBe(200);
     });
 
     it('serves a device by name and by port, and tells of it on the bus', async () => {
@@ -94,5 +106,7 @@ export function describeSystem(name: string, start: () => Promise<System>): void
       await until('the page', () => answers(host, 200), WAIT_MS);
       await again.stop();
     });
+
+    more(() => system);
   });
 }
