@@ -25,8 +25,14 @@ const HEADERS = {
 };
 const YEAR_MS = 365 * 86_400_000;
 
+export interface DashboardOptions {
+  folder: string;
+  /** Somebody opens a page: they will ask for what it shows. */
+  onPage?: () => void;
+}
+
 /** The dashboard, as `npm run build:dashboard` left it; before that, a page that says so. */
-export const serveDashboard: FastifyPluginAsync<{ folder: string }> = async (app, { folder }) => {
+export const serveDashboard: FastifyPluginAsync<DashboardOptions> = async (app, { folder, onPage = () => {} }) => {
   app.addHook('onSend', async (_request, reply) => {
     reply.headers(HEADERS);
   });
@@ -57,5 +63,9 @@ export const serveDashboard: FastifyPluginAsync<{ folder: string }> = async (app
           .send(
             'The dashboard is not built: npm run build:dashboard, then start this service again. The API is described at /docs.\n',
           );
-  for (const url of PAGES) app.get(url, { schema: { hide: true } }, (_request, reply) => send(reply));
+  for (const url of PAGES)
+    app.get(url, { schema: { hide: true } }, (_request, reply) => {
+      onPage();
+      return send(reply);
+    });
 };

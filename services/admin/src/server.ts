@@ -152,9 +152,9 @@ export async function buildServer({
       components: { securitySchemes: { operatorToken: { type: 'http', scheme: 'bearer' } } },
       security: [{ operatorToken: [] }],
     },
+    refResolver: { buildLocalReference: ({ $id }, _base, _fragment, at) => (typeof $id === 'string' ? $id : `def-${at}`) },
   });
   await app.register(swaggerUi, { routePrefix: '/docs' });
-  if (dashboard !== undefined) await app.register(serveDashboard, { folder: dashboard });
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
   await app.register(loginRoutes, { records, rights, loginMs: limits.LOGIN_MS });
   await app.register(operatorRoutes, { records, limits });
@@ -172,6 +172,10 @@ export async function buildServer({
   await app.register(historyRoutes, { bus });
   const ask = askManager(bus);
   const fleet = fleetOf(bus, ask, side);
+  if (dashboard !== undefined) {
+    // The first answer about all devices takes its time: it is begun while the browser reads the page.
+    await app.register(serveDashboard, { folder: dashboard, onPage: () => void fleet.all().catch(() => {}) });
+  }
   app.addHook('onSend', async ({ audited, params, routeOptions: { config } }) => {
     // Others hear of it from the audit log; who has changed it finds it changed at once.
     if (typeof config.audit === 'string') fleet.touch(audited.object ?? (params as { name?: string }).name ?? '');

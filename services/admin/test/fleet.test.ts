@@ -1,6 +1,10 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { until } from '../../../test/e2e/support.ts';
+import { viewOf } from '../src/device-view.ts';
+import { Fleet } from '../src/fleet/fleet.ts';
 import { TestApi } from './api.ts';
+
+const SIDE = { scheme: 'http', port: 8080, tcpHost: 'culvert.localhost' } as const;
 
 let api: TestApi;
 const names = async (query: string): Promise<string[]> => {
@@ -111,6 +115,46 @@ it('answers after somebody has asked to change a device whose name is none', asy
   await names('q=a');
   expect((await api.call('DELETE', '/v1/devices/No%20Name')).status).toBe(400);
   expect(await names('q=anna')).toEqual(['anna']);
+});
+
+it('answers with what it knows while it reads all of it again, once a minute, and does not forget what changed meanwhile', async () => {
+  const held = new Map<string, PromiseWithResolvers<void>>();
+  const view = (name: string, notes: string) => ({
+    ...viewOf({ device: name, created_at: 1, revoked: false, notes }, null, SIDE),
+  });
+  let notes = 'before';
+  let lists = 0;
+  const fleet = new Fleet({
+    bus: api.manager,
+    list: async () => {
+      lists += 1;
+      const devices = [view('kurt', notes)];
+      await held.get('list')?.promise;
+      return { devices, cursor: null };
+    },
+    show: async (name) => view(name, notes),
+  });
+  const known = async (): Promise<string[]> => [...(await fleet.all())].map((entry) => entry.view.notes);
+  expect(await known()).toEqual(['before']);
+  const now = performance.now.bind(performance);
+  const later = vi.spyOn(performance, 'now').mockImplementation(() => now() + 61_000);
+  held.set('list', Promise.withResolvers<void>());
+  expect(await known()).toEqual(['before']); // the second reading stands still
+  expect(lists).toBe(2);
+  notes = 'after';
+  fleet.touch('kurt');
+  expect(await known()).toEqual(['after']);
+  held.get('list')?.resolve();
+  for (let turn = 0; turn < 5; turn += 1) await new Promise((done) => setImmediate(done)); // the reading comes to its end
+  expect(await known()).toEqual(['after']); // though the reading had found it as it was before
+  expect(lists).toBe(2);
+  later.mockRestore();
+  fleet.close();
+});
+
+it('refuses what a question or a body may not have', async () => {
+  expect((await api.call('GET', '/v1/devices?stat=grace')).body).toMatchObject({ status: 400, code: 'bad_request' });
+  expect((await api.call('POST', '/v1/devices', { name: 'ines', colour: 'red' })).body).toMatchObject({ status: 400 });
 });
 
 it('refuses an order and a state that there are not, and says which there are', async () => {

@@ -13,7 +13,7 @@ export interface Device {
   name: string;
   state: 'connected' | 'grace' | 'offline';
   /** `reconnecting` while a lost device still has its visitors held; state is `grace` then. */
-  state_detail?: string;
+  state_detail?: string | null;
   epoch: number | null;
   endpoints: DeviceEndpoint[];
   revoked?: boolean;
@@ -41,6 +41,6 @@ export function addressOf(endpoint: DeviceEndpoint): string {
 }
 
 export function stateOf(device: Device): string {
-  const state = device.state_detail === undefined ? device.state : `${device.state} (${device.state_detail})`;
+  const state = device.state_detail === 'reconnecting' ? `${device.state} (reconnecting)` : device.state;
   return device.revoked === true ? `${state}, revoked` : state;
 }

@@ -32,6 +32,9 @@ const READS = new Set(['GET', 'HEAD', 'OPTIONS']);
 export function guardRoutes(app: FastifyInstance, rights: Rights, audit: Pick<AuditLog, 'write'>, edges: BlockList): void {
   app.decorateRequest('operator', null);
   app.decorateRequest('audited');
+  app.addHook('onRoute', ({ schema }) => {
+    for (const part of [schema?.body, schema?.querystring]) closeObject(part);
+  });
   app.addHook('onRoute', ({ method, url, config }) => {
     const methods = [method].flat();
     const problem = faultOfRoute(url, methods, config?.role, config?.audit);
@@ -64,6 +67,12 @@ function entryOf(request: FastifyRequest, reply: FastifyReply, action: string, o
     outcome: outcome ?? (reply.statusCode < 400 ? 'ok' : 'failed'),
     detail,
   };
+}
+
+/** What a request may not have is refused, not overlooked: a mistyped filter would let everything through. */
+function closeObject(schema: unknown): void {
+  const object = schema as { type?: string; additionalProperties?: unknown } | undefined;
+  if (object?.type === 'object') object.additionalProperties ??= false;
 }
 
 function faultOfRoute(

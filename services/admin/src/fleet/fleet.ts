@@ -21,7 +21,7 @@ const MOST_CHANGED = 200;
 const AT_ONCE = 32;
 /** All devices are read again this often at most, however many change. */
 const RELOAD_EVERY_MS = 2_000;
-/** And at the latest after this, in case a message was lost. */
+/** And after this, in case a message was lost; answers do not wait for it. */
 const GOOD_FOR_MS = 60_000;
 /** Changes that come while others are read are waited for, this often. */
 const ROUNDS = 3;
@@ -30,7 +30,8 @@ const ROUNDS = 3;
  * All devices in memory, for questions that the registry has no index for: sorting, filters, counts. Nothing is read until
  * somebody asks. Then events and the audit log say which devices have changed, and these are read again before the answer.
  *
- *   empty --asked--> loaded --a device changed--> that one is read again --too many, or a minute old--> loaded anew
+ *   empty --asked--> loaded --a device changed--> that one is read again --too many--> loaded anew
+ *                      \--a minute old--> loaded anew, while what is known is the answer
  */
 export class Fleet {
   readonly #deps: FleetDeps;
@@ -40,6 +41,9 @@ export class Fleet {
   #tooMany = false;
   #loadedAt = Number.NEGATIVE_INFINITY;
   #refreshing: Promise<void> | undefined;
+  #renewing: Promise<void> | undefined;
+  /** What changed while all are read: it may be older there. */
+  #since: Set<string> | undefined;
 
   constructor(deps: FleetDeps) {
     this.#deps = deps;
@@ -67,12 +71,14 @@ export class Fleet {
   touch(device: string): void {
     if (this.#entries.size === 0) return; // nobody has asked yet
     if (faultOfDeviceName(device) !== undefined) return; // the audit log has refused names too
+    this.#since?.add(device);
     if (this.#changed.size < MOST_CHANGED) this.#changed.add(device);
     else this.#tooMany = true;
   }
 
   /** Every device as it is now. @throws CulvertError what the registry answers. */
   async all(): Promise<IterableIterator<FleetEntry>> {
+    if (this.#isLoaded && this.#age > GOOD_FOR_MS) this.#renew();
     for (let round = 0; round < ROUNDS && this.#outdated; round++) {
       this.#refreshing ??= this.#refresh().finally(() => {
         this.#refreshing = undefined;
@@ -82,16 +88,32 @@ export class Fleet {
     return this.#entries.values();
   }
 
+  /** Reads all again; when that fails the next question waits for it, and is told why. */
+  #renew(): void {
+    this.#renewing ??= this.#load()
+      .catch(() => {
+        this.#loadedAt = Number.NEGATIVE_INFINITY;
+      })
+      .finally(() => {
+        this.#renewing = undefined;
+      });
+  }
+
+  get #isLoaded(): boolean {
+    return this.#loadedAt !== Number.NEGATIVE_INFINITY;
+  }
+
   get #age(): number {
     return performance.now() - this.#loadedAt;
   }
 
   get #outdated(): boolean {
-    return this.#age > GOOD_FOR_MS || (this.#tooMany ? this.#age > RELOAD_EVERY_MS : this.#changed.size > 0);
+    return !this.#isLoaded || (this.#tooMany ? this.#age > RELOAD_EVERY_MS : this.#changed.size > 0);
   }
 
   async #refresh(): Promise<void> {
-    const all = this.#tooMany || this.#age > GOOD_FOR_MS;
+    const all = this.#tooMany || !this.#isLoaded;
+    if (all) await this.#renewing;
     const changed = [...this.#changed];
     this.#changed = new Set(); // what changes from now on is read again
     this.#tooMany = false;
@@ -107,6 +129,8 @@ export class Fleet {
 
   async #load(): Promise<void> {
     const from = performance.now();
+    const since = new Set<string>();
+    this.#since = since;
     const entries = new Map<string, FleetEntry>();
     let cursor: string | undefined;
     do {
@@ -116,6 +140,8 @@ export class Fleet {
     } while (cursor !== undefined);
     this.#entries = entries;
     this.#loadedAt = from;
+    this.#since = undefined;
+    for (const device of since) this.touch(device);
   }
 
   async #read(devices: readonly string[]): Promise<void> {
