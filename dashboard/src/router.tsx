@@ -10,6 +10,7 @@ import { InstancesPage } from './pages/instances.tsx';
 import { LoginPage } from './pages/login.tsx';
 import { KeysSection } from './pages/settings/keys.tsx';
 import { OperatorsSection } from './pages/settings/operators.tsx';
+import { PasswordSection } from './pages/settings/password.tsx';
 import { SettingsPage } from './pages/settings/settings.tsx';
 import { WebhooksSection } from './pages/settings/webhooks.tsx';
 import { Failure, NotFound, Starting } from './ui/states.tsx';
@@ -70,10 +71,18 @@ const settingsIndex = createRoute({
 const keys = createRoute({ getParentRoute: () => settings, path: '/keys', component: KeysSection });
 const webhooks = createRoute({ getParentRoute: () => settings, path: '/webhooks', component: WebhooksSection });
 const operators = createRoute({ getParentRoute: () => settings, path: '/operators', component: OperatorsSection });
+const password = createRoute({ getParentRoute: () => settings, path: '/password', component: PasswordSection });
 
 const tree = root.addChildren([
   login,
-  inside.addChildren([fleet, device, instances, events, audit, settings.addChildren([settingsIndex, keys, webhooks, operators])]),
+  inside.addChildren([
+    fleet,
+    device,
+    instances,
+    events,
+    audit,
+    settings.addChildren([settingsIndex, keys, webhooks, operators, password]),
+  ]),
 ]);
 
 export const createAppRouter = (queries: QueryClient) =>

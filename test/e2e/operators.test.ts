@@ -1,4 +1,6 @@
+import { spawnSync } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type RunningAgent, type Stack, startStack } from '../harness/system.ts';
 import { startWebTarget, type Target } from '../harness/targets.ts';
@@ -105,6 +107,24 @@ describe('the command line', () => {
     expect((await stack.culvert('instance', 'list')).stdout).toMatch(/tcp-listener-1 +live .* 2 of \d+/);
     const wrong = await stack.culvert('device', 'list', '--sort', 'size');
     expect([wrong.code, wrong.stderr]).toEqual([1, expect.stringContaining('sort')]);
+  });
+
+  it('sets the password of whoever asks, by which they log in', async () => {
+    const { body } = await stack.admin('POST', '/v1/operators', { name: 'petra', role: 'viewer' });
+    const env = { ...process.env, CULVERT_ADMIN_URL: stack.info.admin, CULVERT_ADMIN_TOKEN: (body as { token: string }).token };
+    const cli = fileURLToPath(new URL('../../agent/cli/bin/culvert.mjs', import.meta.url));
+    const set = spawnSync(process.execPath, [cli, 'operator', 'password'], {
+      env,
+      input: 'correct horse battery\n',
+      encoding: 'utf8',
+    });
+    expect([set.status, set.stdout]).toEqual([0, expect.stringContaining('Your password is set')]);
+    const headers = { 'content-type': 'application/json' };
+    const login = JSON.stringify({ name: 'petra', password: 'correct horse battery' });
+    const answer = await fetch(`${stack.info.admin}/v1/login`, { method: 'POST', headers, body: login });
+    expect([answer.status, await answer.json()]).toEqual([200, { name: 'petra', role: 'viewer' }]);
+    const short = spawnSync(process.execPath, [cli, 'operator', 'password'], { env, input: 'short\n', encoding: 'utf8' });
+    expect([short.status, short.stderr]).toEqual([1, expect.stringContaining('12 to 256 characters')]);
   });
 
   it('follows events, and goes on after the last one that was seen', async () => {

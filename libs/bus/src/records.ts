@@ -52,6 +52,15 @@ export const RECORDS = {
     role: Type.Enum(ROLES),
     /** Digests of its tokens; several while one follows the other. */
     tokens: Type.Array(Type.Object({ digest: TokenDigest, created_at: Millis }), { maxItems: 4 }),
+    /** By scrypt. `id` stands for it in logins, as the digest does for a token. */
+    password: Type.Optional(
+      Type.Object({
+        salt: Type.String({ maxLength: 64 }),
+        hash: Type.String({ maxLength: 128 }),
+        id: TokenDigest,
+        changed_at: Millis,
+      }),
+    ),
     created_at: Millis,
     created_by: Name,
   }),

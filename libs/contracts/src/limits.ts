@@ -63,6 +63,12 @@ export const LIMITS = {
     1_000_000,
     'wrong tokens of one address in a minute at one instance; beyond it only tokens that were right before are looked at',
   ),
+  FAILED_PASSWORDS_PER_OPERATOR: count(
+    10,
+    1,
+    1_000_000,
+    'wrong passwords for one name in a minute at one instance; a token lets them in all the same',
+  ),
   PORTS_PER_DEVICE: count(32, 1, 32, 'protocol version 1'),
   // Leases
   GRACE_MS: ms(

@@ -12,6 +12,7 @@ import { auditRoutes } from './access/audit.ts';
 import { guardRoutes } from './access/guard.ts';
 import { loginRoutes } from './access/login.ts';
 import { operatorRoutes } from './access/operators.ts';
+import { passwordRoutes } from './access/password-routes.ts';
 import { Rights } from './access/rights.ts';
 import { RunningUses } from './access/running.ts';
 import { accessRoutes } from './access-routes.ts';
@@ -157,6 +158,7 @@ export async function buildServer({
   await app.register(swaggerUi, { routePrefix: '/docs' });
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
   await app.register(loginRoutes, { records, rights, loginMs: limits.LOGIN_MS });
+  await app.register(passwordRoutes, { records, rights });
   await app.register(operatorRoutes, { records, limits });
   await app.register(auditRoutes, { audit });
   const privateAllowed = webhooksPrivate ?? false;

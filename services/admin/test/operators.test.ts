@@ -300,3 +300,80 @@ it('a login cookie counts for the dashboard itself only, though pages of devices
     expect([site, await status(site, '/v1/open?device=x')]).toEqual([site, 403]);
   }
 });
+
+describe('a password', () => {
+  const cookieOf = ({ headers }: Answer): Record<string, string> => ({
+    cookie: headers.get('set-cookie')?.split(';')[0] ?? '',
+    'culvert-request': '1',
+  });
+  const first = 'correct horse battery';
+  const second = 'staple of another horse';
+
+  it('is set by the operator, logs them in with the rights of their role, and is audited without being told', async () => {
+    const token = await added('petra', 'operator');
+    expect(await call(token, 'PUT', '/v1/login/password', { password: 'short' })).toMatchObject({ status: 400 });
+    expect(await call(ROOT, 'PUT', '/v1/login/password', { password: first })).toMatchObject({ status: 409 });
+    expect(await call('', 'PUT', '/v1/login/password', { password: first })).toMatchObject({ status: 401 });
+    expect(await call(token, 'PUT', '/v1/login/password', { password: first })).toMatchObject({ status: 200 });
+    const login = await call('', 'POST', '/v1/login', { name: 'petra', password: first });
+    expect(login).toMatchObject({ status: 200, body: { name: 'petra', role: 'operator' } });
+    const cookie = cookieOf(login);
+    expect((await call('', 'GET', '/v1/login', undefined, cookie)).body).toMatchObject({ name: 'petra' });
+    expect((await call('', 'GET', '/v1/operators', undefined, cookie)).status).toBe(403);
+    const { body } = await call(ROOT, 'GET', '/v1/audit?object=petra');
+    expect((body.entries as { action: string }[]).map(({ action }) => action)).toEqual(
+      expect.arrayContaining(['operator.password', 'login.add']),
+    );
+    expect(JSON.stringify([body, (await call(ROOT, 'GET', '/v1/operators')).body])).not.toContain(first);
+    expect(JSON.stringify(await stack.redis.hgetall('kept:operator:petra'))).not.toContain(first);
+  });
+
+  it('is refused when it is wrong, for who has none, and half a login too', async () => {
+    await added('paul', 'viewer');
+    for (const wish of [
+      { name: 'petra', password: 'not the right one' },
+      { name: 'paul', password: first },
+      { name: 'nobody', password: first },
+      { name: 'root', password: ROOT },
+      { name: 'No Name', password: first },
+    ])
+      expect(await call('', 'POST', '/v1/login', wish)).toMatchObject({
+        ...{ status: 401, body: { detail: 'the name or the password is wrong' } },
+      });
+    for (const wish of [{}, { name: 'petra' }, { password: first }, { token: ROOT, name: 'petra', password: first }])
+      expect(await call('', 'POST', '/v1/login', wish)).toMatchObject({ status: 400 });
+  });
+
+  it('is changed by who knows it; other logins by the former one are over, that by the token is not', async () => {
+    const [mine, other] = await Promise.all(
+      [1, 2].map(async () => cookieOf(await call('', 'POST', '/v1/login', { name: 'petra', password: first }))),
+    );
+    const stay = (cookie: Record<string, string> | undefined) => call('', 'GET', '/v1/login', undefined, cookie);
+    for (const current of [undefined, 'not the right one'])
+      expect(
+        await call('', 'PUT', '/v1/login/password', { password: second, ...(current === undefined ? {} : { current }) }, mine),
+      ).toMatchObject({ status: 403, body: { code: 'forbidden' } });
+    const changed = await call('', 'PUT', '/v1/login/password', { password: second, current: first }, mine);
+    expect(changed).toMatchObject({ status: 200 });
+    expect([(await stay(mine)).status, (await stay(other)).status]).toEqual([200, 401]);
+    expect((await call('', 'POST', '/v1/login', { name: 'petra', password: first })).status).toBe(401);
+    expect((await call('', 'POST', '/v1/login', { name: 'petra', password: second })).status).toBe(200);
+    expect((await call(ROOT, 'POST', '/v1/operators/petra/token')).status).toBe(201);
+    expect([(await stay(mine)).status]).toEqual([401]); // with the token goes the password that may have been set by it
+    expect((await call('', 'POST', '/v1/login', { name: 'petra', password: second })).status).toBe(401);
+  });
+
+  it('cannot be guessed: after ten wrong ones the name is not asked for a while, and the token still works', async () => {
+    const token = await added('pia', 'viewer');
+    await call(token, 'PUT', '/v1/login/password', { password: first });
+    const statuses: number[] = [];
+    for (let i = 0; i < 12; i++)
+      statuses.push((await call('', 'POST', '/v1/login', { name: 'pia', password: `wrong ${i}` })).status);
+    expect(statuses.slice(0, 10)).toEqual(Array(10).fill(401));
+    expect(statuses).toContain(429);
+    const refused = await call('', 'POST', '/v1/login', { name: 'pia', password: `${first}!` });
+    expect([refused.status, Number(refused.headers.get('retry-after')) > 0]).toEqual([429, true]);
+    expect((await call('', 'POST', '/v1/login', { token })).status).toBe(200);
+    expect((await call(token, 'DELETE', '/v1/login/password')).body).toEqual({ name: 'pia', removed: true });
+  });
+});

@@ -12,6 +12,7 @@ const PAGES = [
   '/settings/keys',
   '/settings/webhooks',
   '/settings/operators',
+  '/settings/password',
 ];
 
 // A busy machine takes its time to lay a page out.

@@ -186,6 +186,29 @@ describe('the settings', () => {
     expect(await read('/v1/operators')).toEqual({ operators: [] });
   });
 
+  it('let everybody set a password, which logs them in', async () => {
+    const { body } = await scene.stack.admin('POST', '/v1/operators', { name: 'paula', role: 'viewer' });
+    const other = await scene.page();
+    await logIn(other, scene.stack, (body as { token: string }).token);
+    await other.goto(url('/settings/password'));
+    await other.getByLabel('New password').fill('correct horse battery');
+    await other.getByLabel('Once more').fill('correct horse batteri');
+    await other.getByRole('button', { name: 'Set password' }).click();
+    await other.getByRole('alert').getByText('typed in two ways').waitFor();
+    await other.getByLabel('Once more').fill('correct horse battery');
+    expect(await barriers(other)).toEqual([]);
+    await other.getByRole('button', { name: 'Set password' }).click();
+    await other.getByText('Your password is set').waitFor();
+    await other.getByRole('button', { name: 'Log out' }).click();
+    await other.getByRole('button', { name: 'By name and password instead' }).click();
+    await other.getByLabel('Name').fill('paula');
+    await other.getByLabel('Password', { exact: true }).fill('correct horse battery');
+    expect(await barriers(other)).toEqual([]);
+    await other.getByRole('button', { name: 'Log in' }).click();
+    await other.getByText('paula').first().waitFor();
+    await other.context().close();
+  });
+
   it('show a viewer nothing that would be refused', async () => {
     const { body } = await scene.stack.admin('POST', '/v1/operators', { name: 'vera', role: 'viewer' });
     const viewer = await scene.page();

@@ -1,3 +1,4 @@
+import { text } from 'node:stream/consumers';
 import { Command } from 'commander';
 import { table, when } from '../table.ts';
 import { callAdmin } from './admin-api.ts';
@@ -34,6 +35,15 @@ export function operatorCommands(): Command {
       say(flags, made, `The new token of ${name}, shown this once only:\n${made.token}`);
     },
   );
+  subcommand(operator, 'password', 'set your own password, read from standard input, to log in to the dashboard')
+    .option('--none', 'have none any more')
+    .action(async (flags: Flags & { none?: boolean }, command: Command) => {
+      const own = '/v1/login/password';
+      if (flags.none === true) return say(flags, await callAdmin(admin(command), 'DELETE', own), 'You have no password.');
+      const password = (await text(process.stdin)).split(/\r?\n/, 1)[0] ?? '';
+      const answer = await callAdmin(admin(command), 'PUT', own, { password });
+      say(flags, answer, 'Your password is set; logins by a former one are over.');
+    });
   subcommand(operator, 'remove <name>', 'remove an operator; what they have running ends').action(
     async (name: string, flags: Flags, command: Command) => {
       say(flags, await callAdmin(admin(command), 'DELETE', path(name)), `${name} is removed.`);

@@ -5,6 +5,7 @@ const SECTIONS = [
   { to: '/settings/keys', name: 'Enrolment keys', role: 'viewer' },
   { to: '/settings/webhooks', name: 'Webhooks', role: 'operator' },
   { to: '/settings/operators', name: 'Operators', role: 'admin' },
+  { to: '/settings/password', name: 'Your password', role: 'viewer' },
 ] as const;
 
 /** What holds for the whole system, beside its devices. */

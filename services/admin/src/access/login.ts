@@ -2,11 +2,12 @@ import type { Records } from '@culvert/bus';
 import { CulvertError, ROLES } from '@culvert/contracts';
 import { createLoginToken, digestOf } from '@culvert/service-kit';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import type { FastifyRequest } from 'fastify';
 import Type from 'typebox';
 import { problems } from '../problem.ts';
 import { loginCookieOf, setLoginCookie } from './login-cookie.ts';
 import { endPagesOfLogin } from './opened-pages.ts';
-import type { Rights } from './rights.ts';
+import type { Operator, Rights } from './rights.ts';
 
 export interface LoginOptions {
   records: Records;
@@ -15,24 +16,41 @@ export interface LoginOptions {
   loginMs: number;
 }
 
+interface Credentials {
+  token?: string;
+  name?: string;
+  password?: string;
+}
+
+function whoLogsIn(request: FastifyRequest, rights: Rights, { token, name, password }: Credentials): Promise<Operator> {
+  if (token !== undefined && name === undefined && password === undefined) return rights.ofToken(request, token);
+  if (token === undefined && name !== undefined && password !== undefined) return rights.ofPassword(request, name, password);
+  throw new CulvertError('bad_request', 'expected a token, or a name and a password');
+}
+
 const Who = Type.Object({ name: Type.String(), role: Type.Enum(ROLES) });
 
-/** `/v1/login`: a browser exchanges an operator's token for a cookie, so that no script of a page ever holds the token. */
+/** `/v1/login`: a browser exchanges an operator's token, or name and password, for a cookie, so that no script of a page ever holds the token. */
 export const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (app, { records, rights, loginMs }) => {
   app.post(
     '/v1/login',
     {
       config: { role: 'open', audit: 'login.add' },
       schema: {
-        summary: 'Log in: a cookie for a token',
+        summary: 'Log in: a cookie for a token, or for a name and a password',
         description: 'Writes with the cookie need the header Culvert-Request: 1.',
         security: [],
-        body: Type.Object({ token: Type.String({ minLength: 1, maxLength: 512 }) }),
+        body: Type.Object({
+          token: Type.Optional(Type.String({ minLength: 1, maxLength: 512 })),
+          name: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),
+          password: Type.Optional(Type.String({ minLength: 1, maxLength: 1_024 })),
+        }),
         response: { 200: Who, ...problems(400) },
       },
     },
     async (request, reply) => {
-      const operator = await rights.ofToken(request, request.body.token);
+      const operator = await whoLogsIn(request, rights, request.body);
+      request.audited.detail.by = request.body.token === undefined ? 'password' : 'token';
       const { name, role, tokenDigest } = operator;
       request.operator = operator;
       request.audited.object = name;

@@ -15,7 +15,13 @@ const RoleName = Type.Enum(ROLES, {
   description: 'viewer: sees everything; operator: changes devices; admin: changes operators, too',
 });
 const OperatorView = Type.Object(
-  { name: Type.String(), role: RoleName, created_at: Type.Integer(), created_by: Type.String() },
+  {
+    name: Type.String(),
+    role: RoleName,
+    password: Type.Boolean({ description: 'They have set one' }),
+    created_at: Type.Integer(),
+    created_by: Type.String(),
+  },
   { $id: 'Operator' },
 );
 const Issued = Type.Object({
@@ -25,8 +31,8 @@ const Issued = Type.Object({
 });
 const Params = Type.Object({ name: Type.String({ maxLength: 256 }) });
 
-const viewOf = ({ id, value: { role, created_at, created_by } }: KeptRecord<'operator'>) => ({
-  ...{ name: id, role, created_at, created_by },
+const viewOf = ({ id, value: { role, password, created_at, created_by } }: KeptRecord<'operator'>) => ({
+  ...{ name: id, role, password: password !== undefined, created_at, created_by },
 });
 
 /** `/v1/operators`: who may use this API. The operator `root`, whose token is a setting, is not among them. */
@@ -89,7 +95,7 @@ export const operatorRoutes: FastifyPluginAsyncTypebox<OperatorRoutesOptions> = 
       config: { role: 'admin', audit: 'operator.rotate' },
       schema: {
         summary:
-          'Issue a new token to an operator; the former ones, logins opened with them, and pages opened by those, are over',
+          'Issue a new token to an operator; the former ones, their password, logins opened with either, and pages opened by those, are over',
         params: Params,
         response: { 201: Issued, ...problems(404, 409) },
       },
@@ -98,7 +104,9 @@ export const operatorRoutes: FastifyPluginAsyncTypebox<OperatorRoutesOptions> = 
       const { id: name, value, revision } = await find(request.params.name);
       const token = createOperatorToken(name);
       const tokens = [{ digest: digestOf(token), created_at: Date.now() }];
-      await records.put('operator', name, { ...value, tokens }, { expected: revision });
+      // Whoever had the token may have set the password.
+      const { password: _, ...rest } = value;
+      await records.put('operator', name, { ...rest, tokens }, { expected: revision });
       await endPagesOfOperator(records, name);
       return reply.code(201).send({ name, role: value.role, token });
     },

@@ -1,9 +1,11 @@
+import { randomBytes } from 'node:crypto';
 import type { BlockList } from 'node:net';
 import type { KeptRecord, Records } from '@culvert/bus';
-import { CulvertError, type Limits, ROOT_OPERATOR, type Role, roleSuffices } from '@culvert/contracts';
-import { digestOf, isLoginToken, operatorOfToken, remoteOf, sameDigest, WrongTokens } from '@culvert/service-kit';
+import { CulvertError, faultOfDeviceName, type Limits, ROOT_OPERATOR, type Role, roleSuffices } from '@culvert/contracts';
+import { AddressRates, digestOf, isLoginToken, operatorOfToken, remoteOf, sameDigest, WrongTokens } from '@culvert/service-kit';
 import type { FastifyRequest } from 'fastify';
 import { loginCookieOf } from './login-cookie.ts';
+import { Passwords } from './passwords.ts';
 
 /** Who asks, and what with. */
 export interface Operator {
@@ -36,13 +38,24 @@ export class Rights {
   readonly #root: string;
   readonly #wrong: WrongTokens;
   readonly #edges: BlockList;
+  readonly passwords = new Passwords();
+  /** Wrong passwords by the name they were tried for. */
+  readonly #names: AddressRates;
+  /** What passwords are remembered by for as long as this process lives. */
+  readonly #secret = randomBytes(32).toString('hex');
 
   /** `edges`: who says for whom it asks. */
-  constructor(records: Records, rootToken: string, limits: Pick<Limits, 'FAILED_TOKENS_PER_ADDRESS'>, edges: BlockList) {
+  constructor(
+    records: Records,
+    rootToken: string,
+    limits: Pick<Limits, 'FAILED_TOKENS_PER_ADDRESS' | 'FAILED_PASSWORDS_PER_OPERATOR'>,
+    edges: BlockList,
+  ) {
     this.#records = records;
     this.#root = digestOf(rootToken);
     this.#wrong = new WrongTokens(limits.FAILED_TOKENS_PER_ADDRESS);
     this.#edges = edges;
+    this.#names = new AddressRates(limits.FAILED_PASSWORDS_PER_OPERATOR / 60, limits.FAILED_PASSWORDS_PER_OPERATOR);
   }
 
   /** @throws CulvertError `unauthorized`, `forbidden`, or `unavailable` when the registry cannot be asked. */
@@ -62,6 +75,22 @@ export class Rights {
   /** The operator of a token that a request brought. @throws CulvertError `unauthorized`, `unavailable`, `rate_limited` */
   ofToken(request: FastifyRequest, token: string): Promise<Operator> {
     return this.#counted(request, token, () => this.#ofToken(token));
+  }
+
+  /** The operator of a name and a password. @throws CulvertError as `ofToken` */
+  async ofPassword(request: FastifyRequest, name: string, password: string): Promise<Operator> {
+    const retryAfterMs = this.#names.waitMs(name);
+    if (retryAfterMs > 0) throw new CulvertError('rate_limited', 'too many wrong passwords for this name', { retryAfterMs });
+    return this.#counted(request, `${this.#secret} ${name} ${password}`, async () => {
+      const record = faultOfDeviceName(name) === undefined ? await this.#records.get('operator', name) : null;
+      const kept = record?.value.password;
+      const right = await this.passwords.isRight(password, kept);
+      if (record !== null && kept !== undefined && right) {
+        return { name, role: record.value.role, via: 'token', tokenDigest: kept.id, login: '' };
+      }
+      this.#names.take(name);
+      throw new CulvertError('unauthorized', 'the name or the password is wrong');
+    });
   }
 
   async #ofToken(token: string): Promise<Operator> {
@@ -119,7 +148,8 @@ export class Rights {
       throw wrong();
     }
     const record = await this.#records.get('operator', name);
-    const known = record?.value.tokens.some(({ digest }) => sameDigest(digest, tokenDigest)) ?? false;
+    const digests = [...(record?.value.tokens ?? []).map(({ digest }) => digest), record?.value.password?.id ?? ''];
+    const known = digests.some((digest) => sameDigest(digest, tokenDigest));
     if (record === null || !known) throw wrong();
     return record.value.role;
   }
