@@ -75,6 +75,7 @@ export class DeviceBucket {
     const messages = await consumer.consume({ max_messages: BATCH });
     const stop = (): void => void messages.close();
     signal.addEventListener('abort', stop, { once: true });
+    if (signal.aborted) stop(); // it may have been, while all this was set up
     try {
       let batch: AnyEvent[] = [];
       for await (const message of messages) {
