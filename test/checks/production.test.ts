@@ -12,7 +12,6 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** What an example or a hurried operator would write. */
 const DEFAULTS = {
-  CULVERT_INSTANCE_ID: 'x-1',
   CULVERT_DOMAIN: 'example.com',
   CULVERT_TCP_PORTS: '20000-20099',
   CULVERT_EDGE_PREFIX: join(folder, 'edge'),
@@ -28,7 +27,11 @@ function start(main: string, env: Record<string, string>): Promise<{ code: numbe
     execFile(
       process.execPath,
       [join(ROOT, main)],
-      { env: { PATH: process.env.PATH, ...DEFAULTS, ...env }, timeout: PATIENCE_MS, killSignal: 'SIGKILL' },
+      {
+        env: { PATH: process.env.PATH, CULVERT_INSTANCE_ID: `${main.split('/')[1]}-1`, ...DEFAULTS, ...env },
+        timeout: PATIENCE_MS,
+        killSignal: 'SIGKILL',
+      },
       (error, stdout, stderr) =>
         resolve({ code: error === null ? 0 : ((error.code as unknown as number) ?? null), said: stdout + stderr }),
     );

@@ -15,17 +15,22 @@ const BEYOND_KEYS = '-scan -randomkey -dbsize -function -fcall -fcall_ro -script
 const COMMANDS = `+@read +@write +@connection +@transaction +@scripting +@pubsub +@stream +@fast -@admin -@dangerous +info +time ${BEYOND_KEYS}`;
 /** The service that owns the leases and the operators' data. */
 const STORE = `~* &* ${COMMANDS}`;
+/**
+ * Every service reads who is there, and keeps the records of its own instances alive: their ids contain its name, else it does not
+ * start. So none can declare an instance of another service gone, or have devices and visitors sent to itself in its place.
+ */
+const instances = (service: ServiceName): string => `%R~instance:* ~instance:*${service}* ~instance:all %R~store:*`;
+/** The services that know leases by command only. */
+const INSTANCE = (service: ServiceName): string => `${instances(service)} resetchannels ${COMMANDS}`;
 /** Ports, and what it must know of leases to give them out; nothing of devices, tokens or operators. */
-const PORTS = `~ports:* ~lease:* ~exhausted:* ~outbox ~instance:* %R~store:* resetchannels ${COMMANDS}`;
-/** The others know leases by command only; they keep their own instance key alive. */
-const INSTANCE = `~instance:* %R~store:* resetchannels ${COMMANDS}`;
+const PORTS = `~ports:* ~lease:* ~exhausted:* ~outbox ${INSTANCE('port-allocator')}`;
 
 export const RULES: Readonly<Record<RedisUser, string>> = {
   'lease-manager': STORE,
   'port-allocator': PORTS,
-  'ws-ingress': INSTANCE,
-  'tcp-listener': INSTANCE,
-  admin: INSTANCE.replace('resetchannels', '%R~visitors:* resetchannels &visitor.requests'),
+  'ws-ingress': INSTANCE('ws-ingress'),
+  'tcp-listener': INSTANCE('tcp-listener'),
+  admin: `${instances('admin')} %R~visitors:* resetchannels &visitor.requests ${COMMANDS}`,
   // Certificates and their private keys: beside the edge only lease-manager, and the operator, may read them.
   edge: `%R~route:* %R~standin:* %R~cert:* %R~kept:access:* %R~kept:grant:* %R~kept:policy:* %R~kept:domain:* %R~lease:* %R~instance:* %R~store:* %W~visitors:* %W~entered:* resetchannels &route.changed &visitor.requests +@read +@connection +@pubsub +@transaction +time +set +lpush +ltrim +pexpire -@dangerous ${BEYOND_KEYS}`,
   operator: '~* &* +@all',

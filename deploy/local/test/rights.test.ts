@@ -280,7 +280,18 @@ const KEYS: Record<string, { read: readonly RedisUser[]; write: readonly RedisUs
   'exhausted:tcp-listener-1': { read: ['port-allocator'], write: ['port-allocator'] },
   outbox: { read: ['port-allocator'], write: ['port-allocator'] },
   'route:x.culvert.localhost': { read: ['edge'], write: [] },
-  'instance:x-1': { read: [...INSTANCES, 'edge'], write: INSTANCES },
+  'instance:all': { read: [...INSTANCES, 'edge'], write: INSTANCES },
+  'instance:x-1': { read: [...INSTANCES, 'edge'], write: [] },
+  'instance:lease-manager-1': { read: [...INSTANCES, 'edge'], write: [] },
+  ...Object.fromEntries(
+    INSTANCES.flatMap((service) => {
+      const own = { read: [...INSTANCES, 'edge'] as const, write: [service] };
+      return [`${service}-1`, `culvert-${service}-7`, `gone:${service}-1`, `index:${service}`].map((id) => [
+        `instance:${id}`,
+        own,
+      ]);
+    }),
+  ),
   'store:incarnation': { read: [...INSTANCES, 'edge'], write: [] },
   'store:primary': { read: [...INSTANCES, 'edge'], write: [] },
   anything: { read: [], write: [] },

@@ -28,6 +28,12 @@ const COMMON = {
   },
 } as const satisfies Record<string, Setting<unknown>>;
 
+/** The store lets a service write the records of ids that contain its name only. */
+const faultsOfId = (service: string, id: string): string[] =>
+  id.includes(service)
+    ? []
+    : [`CULVERT_INSTANCE_ID=${JSON.stringify(id)} is not valid; expected an id with ${service} in it, such as ${service}-1`];
+
 /** Whoever asks for the end of the process hears that it was heard. */
 const ANSWER_FIRST_MS = 100;
 
@@ -76,6 +82,7 @@ export async function runService<S extends Record<string, Setting<unknown>>>(def
     const settings = { ...COMMON, ...definition.settings };
     const check = (given: unknown, bounds: Limits): string[] => [
       ...(definition.check?.(given as never, bounds) ?? []),
+      ...faultsOfId(name, (given as ValuesOf<typeof COMMON>).CULVERT_INSTANCE_ID),
       ...faultsInProduction(settings, process.env),
     ];
     loaded = loadConfig(settings, process.env, check) as typeof loaded;

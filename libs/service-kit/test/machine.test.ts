@@ -92,7 +92,7 @@ describe('the limits of the machine', () => {
   it('are told by a real service at its start, which goes on', async () => {
     const main = fileURLToPath(new URL('../../../services/ws-ingress/src/main.ts', import.meta.url));
     // Nobody listens at these addresses: the warning must not wait for the stores.
-    const settings = 'CULVERT_INSTANCE_ID=i CULVERT_REDIS_URL=redis://127.0.0.1:1 CULVERT_NATS_URL=nats://127.0.0.1:1';
+    const settings = 'CULVERT_INSTANCE_ID=ws-ingress-1 CULVERT_REDIS_URL=redis://127.0.0.1:1 CULVERT_NATS_URL=nats://127.0.0.1:1';
     const child = spawn('sh', ['-c', `ulimit -n 512 && exec env ${settings} "$0" "$1"`, process.execPath, main], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });

@@ -69,3 +69,9 @@ it('wrong settings are reported all at once', async () => {
   expect(failed).toContain('CULVERT_HEARTBEAT');
   expect(failed).toContain('CULVERT_PUBLIC_SCHEME');
 });
+
+it('an id that the store would not let it write is refused', async () => {
+  const failed = await world.startIngress({}, 'lease-manager-1').catch((error: Error) => error.message);
+  expect(failed).toContain('exited with 2');
+  expect(failed).toContain('CULVERT_INSTANCE_ID="lease-manager-1" is not valid; expected an id with ws-ingress in it');
+});
