@@ -120,7 +120,9 @@ describe('the API', () => {
       .entries()) {
       const { method, path } = all[at % all.length] as Route;
       const [name, text, type] = given;
-      const target = path.replaceAll(/\{[^}]+\}/g, encodeURIComponent(name.isWellFormed() ? name : 'x'));
+      // Whoever waits for a device that never comes waits for a minute, by default.
+      const query = path.endsWith('/wait') ? '?timeout=1s' : '';
+      const target = path.replaceAll(/\{[^}]+\}/g, encodeURIComponent(name.isWellFormed() ? name : 'x')) + query;
       const answer = await fetch(`${admin}${target}`, {
         method,
         redirect: 'manual',
