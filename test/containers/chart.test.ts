@@ -23,7 +23,7 @@ const CERT_MANAGER = ['edge.tls.certManager.enabled=true', 'edge.tls.certManager
 
 const helm = await findHelm();
 const validator = await findValidator();
-if (helm === undefined) console.log('NOT CHECKED: the chart, for there is neither helm nor Go');
+if (helm === undefined) console.log('NOT CHECKED: the chart, for there is neither helm nor a Go that compiles it');
 if (validator === undefined) console.log("NOT CHECKED: the chart against Kubernetes' schemas, which could not be installed");
 
 describe.skipIf(helm === undefined)('the chart', { timeout: 300_000 }, () => {

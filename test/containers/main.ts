@@ -13,6 +13,7 @@ import { installSystemPackages } from '../../deploy/local/bin/system.mjs';
 import { makeBases, SERVERS } from './bases.ts';
 import { type Engine, startEngine } from './engine.ts';
 import { buildImages } from './images.ts';
+import { findHelm, findValidator } from './tools.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const startedAt = performance.now();
@@ -31,6 +32,8 @@ let code = 1;
 try {
   await installSystemPackages(['redis-server', 'nats-server', 'nginx', 'clients', 'observability']);
   await buildDashboard();
+  // Here, since the tests run where no other machine is reached.
+  await Promise.all([findHelm(), findValidator()]);
   if (process.env.DOCKER_HOST) code = await runTests({}, []);
   else {
     engine = await installSystemPackages(['containers'])

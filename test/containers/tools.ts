@@ -8,7 +8,7 @@ const HELM = 'helm.sh/helm/v3/cmd/helm@v3.22.0';
 /** Brings the schemas of Kubernetes; its version is that of Kubernetes. */
 const VALIDATOR = 'kubernetes-validate==1.34.1';
 
-/** The program helm: the machine's, or compiled by the machine's Go; undefined where there is neither. */
+/** The program helm: the machine's, or compiled by the machine's Go; undefined where it is not to be had, which is said. */
 export async function findHelm(): Promise<string | undefined> {
   const found = findProgram('helm');
   const built = join(CACHE, 'bin/helm');
@@ -16,8 +16,10 @@ export async function findHelm(): Promise<string | undefined> {
   const go = [findProgram('go'), '/usr/local/go/bin/go'].find((path) => path !== undefined && existsSync(path));
   if (go === undefined) return undefined;
   mkdirSync(CACHE, { recursive: true });
-  await step(go, ['install', HELM], { env: { GOBIN: join(CACHE, 'bin'), GOFLAGS: '-mod=mod' } });
-  return built;
+  return step(go, ['install', HELM], { env: { GOBIN: join(CACHE, 'bin'), GOFLAGS: '-mod=mod' } }).then(
+    () => built,
+    (error: Error) => void console.log(error.message),
+  );
 }
 
 /** Environment in which `python3 -m kubernetes_validate` works; undefined where it cannot be installed. */
