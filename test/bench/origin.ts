@@ -55,6 +55,12 @@ function answer(socket: net.Socket, first: string): void {
   socket.on('data', (data) => more(data.toString('latin1')));
 }
 
+/** Node goes on reading a socket that it sends away until that has arrived, and throws away what it reads. */
+function handOver(socket: net.Socket, early: Buffer): void {
+  (socket as unknown as { _handle: { readStop(): number } })._handle.readStop();
+  pong.send(early.toString('latin1'), socket);
+}
+
 function serve(socket: net.Socket): void {
   socket.setNoDelay(true);
   socket.on('error', () => {});
@@ -66,7 +72,7 @@ function serve(socket: net.Socket): void {
     socket.off('data', first);
     const rest = chunk.subarray(at + 1);
     const [verb, size] = head.trim().split(' ');
-    if (verb === 'P') pong.send(rest.toString('latin1'), socket);
+    if (verb === 'P') handOver(socket, rest);
     else if (verb === 'D') download(socket, Number(size));
     else if (verb === 'U') upload(socket, Number(size), rest.length);
     else if (verb === 'GET') {

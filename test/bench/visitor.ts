@@ -75,7 +75,6 @@ export function pingPong(port: number, more: (done: number) => boolean): Promise
       at = performance.now();
       socket.write(REQUEST);
     };
-    // The first request goes with the word before it: bytes that come while the target is handed on would be lost.
     const begin = (): void => {
       at = performance.now();
       socket.write(Buffer.concat([Buffer.from('P\n'), REQUEST]));
