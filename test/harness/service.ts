@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import type { Redis } from 'ioredis';
 
 /** A real service process: `services/<name>/src/main.ts`. */
 export interface ServiceProcess {
@@ -16,6 +17,12 @@ export interface ServiceProcess {
 
 const READY_MS = 20_000;
 const OUTPUT_MAX = 200_000;
+
+/** The lease-manager's part: this start of an instance is taken for gone. It finds out at its next renewal. */
+export async function declareGone(redis: Redis, id: string): Promise<void> {
+  const { incarnation } = JSON.parse((await redis.get(`instance:${id}`)) ?? '{}') as { incarnation: string };
+  await redis.set(`instance:gone:${id}`, incarnation);
+}
 
 /** Starts it and waits until it says that it is ready. Its stop is the caller's to await. */
 export async function startService(name: string, id: string, env: Record<string, string>): Promise<ServiceProcess> {

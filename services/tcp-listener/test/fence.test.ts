@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { eventually, type ServiceProcess } from '../../../test/harness/service.ts';
+import { declareGone, eventually, type ServiceProcess } from '../../../test/harness/service.ts';
 import { LISTENER, Visitor, World } from './world.ts';
 
 let world: World;
@@ -26,8 +26,7 @@ async function declaredGone(): Promise<() => void> {
     asks = true;
     return answered;
   };
-  const { incarnation } = JSON.parse((await redis.get(`instance:${LISTENER}`)) ?? '{}') as { incarnation: string };
-  await redis.set(`instance:gone:${LISTENER}`, incarnation);
+  await declareGone(redis, LISTENER);
   await eventually('it asks what it holds', () => asks);
   return () => {
     world.onReassert = async () => {};

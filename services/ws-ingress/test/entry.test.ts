@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { eventually, type ServiceProcess } from '../../../test/harness/service.ts';
+import { declareGone, eventually, type ServiceProcess } from '../../../test/harness/service.ts';
 import { ask, GOOD_HEADERS, INGRESS, World } from './world.ts';
 
 const PER_SECOND = 5;
@@ -50,8 +50,7 @@ it('an instance that was declared gone takes no device until it knows what it st
     asserted = true;
     return answered;
   };
-  const { incarnation } = JSON.parse((await redis.get(`instance:${INGRESS}`)) ?? '{}') as { incarnation: string };
-  await redis.set(`instance:gone:${INGRESS}`, incarnation);
+  await declareGone(redis, INGRESS);
   await eventually('it asks what it holds', () => asserted);
   const before = world.acquired.length;
   const sentAway = await knock('192.0.2.3');

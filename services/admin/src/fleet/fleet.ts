@@ -133,14 +133,17 @@ export class Fleet {
     this.#since = since;
     const entries = new Map<string, FleetEntry>();
     let cursor: string | undefined;
-    do {
-      const page = await this.#deps.list(cursor);
-      for (const view of page.devices) entries.set(view.name, entryOf(view));
-      cursor = page.cursor ?? undefined;
-    } while (cursor !== undefined);
+    try {
+      do {
+        const page = await this.#deps.list(cursor);
+        for (const view of page.devices) entries.set(view.name, entryOf(view));
+        cursor = page.cursor ?? undefined;
+      } while (cursor !== undefined);
+    } finally {
+      this.#since = undefined; // else it would grow until the next time
+    }
     this.#entries = entries;
     this.#loadedAt = from;
-    this.#since = undefined;
     for (const device of since) this.touch(device);
   }
 
