@@ -66,6 +66,8 @@ export class Reader {
   #again = false;
   #rest: { bytes: Buffer; from: number; to: number } | undefined;
   #slab: Buffer | undefined;
+  /** The slab before this one, which a write may still refer to: a reader grows while it waits, too, or it never would beside a slow sink. */
+  #held: Buffer | undefined;
   #size: SlabClass = 0;
   /** Bytes that the present read may bring. */
   #room = 0;
@@ -115,6 +117,10 @@ export class Reader {
 
   /** To be called when a write to the sink was flushed. */
   readonly flushed = (): void => {
+    if (this.#held !== undefined && this.#rest === undefined && this.sink?.writableLength === 0) {
+      giveSlab(this.#held);
+      this.#held = undefined;
+    }
     if (!this.#reading) this.update();
   };
 
@@ -147,6 +153,7 @@ export class Reader {
   detach(): void {
     this.stop();
     this.#slab = undefined;
+    this.#held = undefined;
     this.#rest = undefined;
     this.#reading = false;
     this.#socket?.off('data', this.#onData);
@@ -179,7 +186,11 @@ export class Reader {
   // Plain sockets: straight from the handle into the slab.
 
   readonly #buffer = (): Uint8Array | null => {
-    if (this.#slab !== undefined && !this.#open()) return null;
+    if (this.#slab !== undefined && !this.#open()) {
+      if (this.#wanted <= this.#size || this.#held !== undefined) return null;
+      this.#held = this.#slab; // what was read last may still be in a write
+      this.#slab = undefined;
+    }
     const room = this.#aligned(Math.min(SLAB_SIZES[this.#wanted], this.#most()));
     if (this.#slab === undefined || this.#wanted !== this.#size) {
       if (this.#slab !== undefined) giveSlab(this.#slab);
