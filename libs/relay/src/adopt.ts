@@ -22,6 +22,13 @@ export interface OnRead {
   callback: (count: number) => boolean;
 }
 
+export interface Adopted {
+  /** Paused, half-open allowed. */
+  socket: net.Socket;
+  /** Bytes that the old one had already read. */
+  head: Buffer;
+}
+
 /** Write queue above which `write()` says false. The relay looks at `writableLength` instead. */
 const HIGH_WATER_MARK = 1 << 20;
 
@@ -47,8 +54,28 @@ export function connectAdoptable(options: net.TcpNetConnectOpts): net.Socket {
   return socket;
 }
 
+/** Where a socket keeps what its option `onread` said, by the names of the symbols. */
+const ONREAD_KEYS = ['kBuffer', 'kBufferCb', 'kBufferGen'] as const;
+
+/** A TLS socket goes on as it is, as if it had been made with `onread`. Undefined where Node keeps that elsewhere. */
+function adoptTls(socket: net.Socket, { buffer, callback }: OnRead): Adopted | undefined {
+  const own = Object.getOwnPropertySymbols(socket);
+  const keys = ONREAD_KEYS.map((name) => own.find(({ description }) => description === name));
+  const handle = (socket as unknown as Internals)._handle;
+  if (keys.includes(undefined) || typeof handle?.useUserBuffer !== 'function') return undefined;
+  socket.setTimeout(0);
+  socket.pause();
+  const head = drain(socket);
+  const first = buffer() ?? NOWHERE;
+  const values = [first, callback, buffer];
+  for (const [index, key] of keys.entries()) Object.assign(socket, { [key as symbol]: values[index] });
+  handle.useUserBuffer(first);
+  socket.pause(); // now it stops the handle as well
+  return { socket, head };
+}
+
 /** The same object goes on, for its new owner alone. */
-function adoptAsItIs(socket: net.Socket, reader: { to?: OnRead }, onread: OnRead): { socket: net.Socket; head: Buffer } {
+function adoptAsItIs(socket: net.Socket, reader: { to?: OnRead }, onread: OnRead): Adopted {
   adoptable.delete(socket);
   reader.to = onread;
   socket.removeAllListeners('error');
@@ -63,17 +90,19 @@ const NOTHING = Buffer.alloc(0);
  * `onread` option. The old object is dead afterwards, unless it is one of `connectAdoptable`; `net.Server` goes on counting
  * the new one.
  *
- * @returns The new socket, paused, half-open allowed, and bytes that the old one had already read; or undefined for a socket
- *   whose bytes do not come straight from a handle (TLS, tunnels in user space): use it by its events.
+ * @param onRecord In place of `onread` for a TLS socket, which is kept: each read is one record, and some may come after it was told
+ *   to stop. Its buffer must never be empty.
+ * @returns Undefined for a socket whose bytes do not come straight from a handle (tunnels in user space): use it by its events.
  * @throws CulvertError `peer_reset` when the socket is already destroyed.
  */
-export function adopt(old: net.Socket, onread: OnRead): { socket: net.Socket; head: Buffer } | undefined {
+export function adopt(old: net.Socket, onread: OnRead, onRecord?: OnRead): Adopted | undefined {
   const from = old as unknown as Internals;
   if (old.destroyed || old.errored !== null) {
     throw new CulvertError('peer_reset', 'the socket was already gone', { cause: old.errored ?? undefined });
   }
+  if ('encrypted' in old) return onRecord === undefined ? undefined : adoptTls(old, onRecord);
   const handle = from._handle;
-  const raw = old instanceof net.Socket && !('encrypted' in old) && typeof handle?.useUserBuffer === 'function';
+  const raw = old instanceof net.Socket && typeof handle?.useUserBuffer === 'function';
   if (!raw || old.writableLength > 0) return undefined;
   const reader = adoptable.get(old);
   if (reader !== undefined) return adoptAsItIs(old, reader, onread);

@@ -2,23 +2,12 @@ import type net from 'node:net';
 import { HEADROOM } from '@culvert/wire';
 import { adopt, drain } from './adopt.ts';
 import type { Pace } from './pace.ts';
+import { RecordBuffer } from './record-buffer.ts';
 import { giveSlab, SLAB_SIZES, type SlabClass, takeSlab } from './slab.ts';
+import { beside, noteSmall, noteTurn } from './turns.ts';
 
-/**
- * For this long after a read that brought little, somebody counts as waiting for answers. In turns as well: where this process
- * seldom gets a core, little happens in a time.
- */
-const SHARED_MS = 50;
-const SHARED_TURNS = 256;
 /** Shares of a turn that a bulk transfer takes at once while nobody waits for answers: to yield costs system calls. */
 const LONE_SHARES = 4;
-
-/** Whose read brought little last, and when: it belongs to somebody who waits for an answer. */
-let smallOwner: object | undefined;
-let smallAt = Number.NEGATIVE_INFINITY;
-let smallTurn = Number.NEGATIVE_INFINITY;
-/** Shares that were used up so far. */
-let turns = 0;
 
 export interface ReaderOptions {
   /** Whose reads these are: both readers of a transfer have the same. */
@@ -75,6 +64,9 @@ export class Reader {
   #smallReads = 0;
   #turn = 0;
   #corked: net.Socket | undefined;
+  /** Of a TLS socket: what this turn has brought. */
+  #records: RecordBuffer | undefined;
+  #due = false;
 
   constructor(options: ReaderOptions) {
     this.#options = options;
@@ -83,7 +75,8 @@ export class Reader {
 
   /** Takes the socket over, paused. Returns the one to use from now on. Throws CulvertError when it is already gone. */
   attach(socket: net.Socket, head: Buffer = Buffer.alloc(0)): net.Socket {
-    const adopted = adopt(socket, { buffer: this.#buffer, callback: this.#onRead });
+    const plain = { buffer: this.#buffer, callback: this.#onRead };
+    const adopted = adopt(socket, plain, { buffer: this.#recordRoom, callback: this.#onRecord });
     let early = head;
     if (adopted === undefined) {
       socket.setTimeout(0);
@@ -117,7 +110,7 @@ export class Reader {
 
   /** To be called when a write to the sink was flushed. */
   readonly flushed = (): void => {
-    if (this.#held !== undefined && this.#rest === undefined && this.sink?.writableLength === 0) {
+    if (this.#held !== undefined && this.#rest === undefined && this.#flushed) {
       giveSlab(this.#held);
       this.#held = undefined;
     }
@@ -144,8 +137,9 @@ export class Reader {
 
   /** The socket is closed: no read comes any more. */
   drop(): void {
-    const flushed = this.sink === undefined || (!this.sink.destroyed && this.sink.writableLength === 0);
-    if (this.#slab !== undefined && flushed && !this.#using) giveSlab(this.#slab); // else the collector has it
+    const free = this.#flushed && !this.#using;
+    if (this.#slab !== undefined && free) giveSlab(this.#slab); // else the collector has it
+    this.#records?.drop(free);
     this.detach();
   }
 
@@ -163,6 +157,11 @@ export class Reader {
   #open(): boolean {
     if (this.#stopped || this.#yielding || this.#rest !== undefined || this.#backlog()) return false;
     return this.pace === undefined || !this.pace.holds(this);
+  }
+
+  /** Nobody refers to bytes that were handed on. */
+  get #flushed(): boolean {
+    return this.sink === undefined || (!this.sink.destroyed && this.sink.writableLength === 0);
   }
 
   /** A corked sink has this turn's bytes in it: then only a full slab's worth of them stops the reader. */
@@ -219,16 +218,10 @@ export class Reader {
     return this.#reading;
   };
 
-  /** Does somebody else wait for answers? */
-  #beside(): boolean {
-    if (this.#options.owner === smallOwner) return false;
-    return turns - smallTurn <= SHARED_TURNS || performance.now() - smallAt <= SHARED_MS;
-  }
-
   /** Beside somebody's small requests, one read is at most the share of a turn; among bulk transfers, it may be large. */
   #most(): number {
     const { maxRead, turnBytes } = this.#options;
-    const most = this.#beside() ? Math.min(maxRead, turnBytes) : maxRead;
+    const most = beside(this.#options.owner) ? Math.min(maxRead, turnBytes) : maxRead;
     return this.pace === undefined ? most : Math.min(most, this.pace.share);
   }
 
@@ -236,11 +229,7 @@ export class Reader {
   #measure(count: number): void {
     const { owner, turnBytes } = this.#options;
     if (count < this.#room) {
-      if (count < SLAB_SIZES[0]) {
-        smallOwner = owner;
-        smallAt = performance.now();
-        smallTurn = turns;
-      }
+      if (count < SLAB_SIZES[0]) noteSmall(owner);
       this.#turn = 0; // a short read ends libuv's loop: others are served before the next one
       if (this.#size > 0 && count < SLAB_SIZES[this.#size] >> 3 && ++this.#smallReads > 3) {
         this.#smallReads = 0;
@@ -251,9 +240,9 @@ export class Reader {
     this.#smallReads = 0;
     if (this.#size < 2 && SLAB_SIZES[this.#size] < this.#most()) this.#wanted = (this.#size + 1) as SlabClass;
     this.#turn += count;
-    if (this.#turn < turnBytes || (this.#turn < turnBytes * LONE_SHARES && !this.#beside())) return;
+    if (this.#turn < turnBytes || (this.#turn < turnBytes * LONE_SHARES && !beside(this.#options.owner))) return;
     this.#turn = 0;
-    turns++;
+    noteTurn();
     this.#yielding = true;
     setImmediate(this.#nextTurn);
   }
@@ -263,7 +252,57 @@ export class Reader {
     this.update();
   };
 
-  // TLS and other sockets without a handle of their own: events of up to 16 KiB, written once per turn.
+  // TLS: records, handed on together once per turn. Even what comes with the end of the connection is handed on before 'close'.
+
+  readonly #recordRoom = (): Uint8Array => {
+    this.#records ??= new RecordBuffer();
+    return this.#records.room(this.#wanted, this.#flushed && this.#rest === undefined);
+  };
+
+  readonly #onRecord = (count: number): boolean => {
+    const records = this.#records as RecordBuffer;
+    records.add(count);
+    this.reads++;
+    this.pace?.spend(count);
+    this.#turn += count;
+    if (!this.#due) {
+      this.#due = true;
+      setImmediate(this.#deliver);
+    }
+    if (records.full) this.#handOn(records);
+    if (this.#turn >= this.#most()) this.#yielding = true;
+    this.#reading = this.#open();
+    return this.#reading;
+  };
+
+  #handOn(records: RecordBuffer): void {
+    if (records.length === 0) return;
+    const { bytes, from, to } = records.take();
+    if (this.#rest !== undefined) this.#rest = appended(this.#rest, bytes.subarray(from, to));
+    else if (this.#stopped) this.#rest = { bytes, from, to };
+    else this.#use(bytes, from, to);
+  }
+
+  readonly #deliver = (): void => {
+    const brought = this.#turn;
+    this.#due = false;
+    this.#turn = 0;
+    this.#yielding = false;
+    if (this.#records === undefined || brought === 0) return;
+    this.#handOn(this.#records);
+    if (brought < SLAB_SIZES[0]) noteSmall(this.#options.owner);
+    else noteTurn();
+    if (brought >= SLAB_SIZES[this.#wanted]) {
+      this.#smallReads = 0;
+      if (this.#wanted < 2) this.#wanted = (this.#wanted + 1) as SlabClass;
+    } else if (this.#wanted > 0 && brought < SLAB_SIZES[this.#wanted] >> 3 && ++this.#smallReads > 3) {
+      this.#smallReads = 0;
+      this.#wanted = (this.#wanted - 1) as SlabClass;
+    }
+    this.update();
+  };
+
+  // Other sockets without a handle of their own: events of up to 64 KiB, written once per turn.
 
   readonly #onData = (chunk: Buffer): void => {
     this.reads++;
@@ -286,7 +325,7 @@ export class Reader {
   };
 }
 
-/** A paused TLS socket may still hand out what it had decrypted: at most its own buffer. */
+/** A paused TLS socket may still hand out what it had read: up to 80 KiB. */
 function appended(rest: { bytes: Buffer; from: number; to: number }, chunk: Buffer): { bytes: Buffer; from: number; to: number } {
   const bytes = Buffer.concat([rest.bytes.subarray(rest.from, rest.to), chunk]);
   return { bytes, from: 0, to: bytes.length };
