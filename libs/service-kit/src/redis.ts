@@ -23,6 +23,31 @@ function sentinelOptions(address: StoreAddress & { kind: 'sentinel' }) {
   } satisfies RedisOptions;
 }
 
+/** Before it tries again what was given up. */
+const AGAIN_MS = 250;
+
+/**
+ * Makes a client, and its duplicates, go on until it is told to end. By itself it gives up for good when an attempt is broken off, which it does
+ * too when it hears of a new primary in the moment in which it asks the sentinels for one: it would never be back.
+ */
+function lasting(redis: Redis): Redis {
+  const disconnect = redis.disconnect.bind(redis);
+  const duplicate = redis.duplicate.bind(redis);
+  let ended = false;
+  redis.disconnect = (reconnect = false) => {
+    if (!reconnect) ended = true;
+    disconnect(reconnect);
+  };
+  redis.duplicate = ((more?: Partial<RedisOptions>) => lasting(duplicate(more) as Redis)) as Redis['duplicate'];
+  const again = (): void => {
+    if (!ended && redis.status === 'end') redis.connect().catch(() => {}); // what it fails with is told as an event
+  };
+  redis.on('end', () => {
+    if (!ended) setTimeout(again, AGAIN_MS);
+  });
+  return redis;
+}
+
 /**
  * A connection that mends itself, to one Redis or to the primary that sentinels name. Commands fail at once while it is
  * away (no offline queue): callers answer `unavailable` instead of piling up.
@@ -43,8 +68,9 @@ export async function connectRedis(url: string, name: string, log: Logger, deadl
     retryStrategy: (attempt: number) => Math.min(50 * 2 ** Math.min(attempt, 6), 1_000),
     enableAutoPipelining: true,
   } satisfies RedisOptions;
-  const redis =
-    address.kind === 'single' ? new Redis(address.url, options) : new Redis({ ...options, ...sentinelOptions(address) });
+  const redis = lasting(
+    address.kind === 'single' ? new Redis(address.url, options) : new Redis({ ...options, ...sentinelOptions(address) }),
+  );
   let away = false;
   redis.on('error', (error: Error) => {
     if (!away) log.warn({ event: 'redis.away', err: error.message });

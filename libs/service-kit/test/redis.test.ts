@@ -54,3 +54,26 @@ it('a Redis that has fallen silent without a reset is left, and found again', as
 it('an address that nobody understands is refused with what would be right', async () => {
   await expect(connectRedis('redis+sentinel://a,b', 'test', log)).rejects.toThrow(/redis\+sentinel:\/\/.*<name of the primary>/);
 });
+
+it('an attempt to connect that is broken off is not the last one, and what is ended stays so', async () => {
+  const redis = await connectRedis(server.url, 'test', log);
+  for (const client of [redis, redis.duplicate({ enableAutoPipelining: false })]) {
+    client.on('error', () => {}); // that the attempt is broken off
+    if (client.status !== 'ready') await client.connect();
+    // As the client's own watch for a new primary does it, to whatever is going on.
+    const { connector } = client as unknown as { connector: { disconnect(): void } };
+    const ended = new Promise((done) => client.once('end', done));
+    client.once('connecting', () => connector.disconnect());
+    client.disconnect(true);
+    await ended;
+    await eventually('it is connected anew', () => client.ping().catch(() => undefined), 15_000);
+    let attempts = 0;
+    client.on('connecting', () => {
+      attempts += 1;
+    });
+    client.disconnect();
+    await eventually('it has ended', () => client.status === 'end');
+    await new Promise((done) => setTimeout(done, 600)); // longer than it would wait before another try
+    expect({ status: client.status, attempts }).toEqual({ status: 'end', attempts: 0 });
+  }
+});
