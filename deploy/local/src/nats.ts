@@ -96,7 +96,7 @@ export const PERMISSIONS: Readonly<Record<NatsUser, Permissions>> = {
         ...ANSWERS,
         ...['allocate', 'lend', 'release'].map((verb) => `cmd.port.${verb}`),
         ...['bind', 'unbind', 'cut'].map((verb) => `cmd.listener.*.${verb}`),
-        ...['probe', 'close', 'endpoints'].map((verb) => `cmd.ingress.*.${verb}`),
+        ...['probe', 'missing', 'close', 'endpoints'].map((verb) => `cmd.ingress.*.${verb}`),
         ...EVENTS_SUBJECTS,
         ...STREAMS,
         '$KV.>',

@@ -129,6 +129,7 @@ const COMMAND_RIGHTS: Record<CommandName, { asks: readonly Who[]; serves: Who }>
   'listener.trace': { asks: ['admin'], serves: 'tcp-listener' },
   'ingress.dial': { asks: ['tcp-listener'], serves: 'ws-ingress' },
   'ingress.probe': { asks: ['lease-manager', 'tcp-listener', 'admin'], serves: 'ws-ingress' },
+  'ingress.missing': { asks: ['lease-manager'], serves: 'ws-ingress' },
   'ingress.close': { asks: ['lease-manager', 'tcp-listener', 'admin'], serves: 'ws-ingress' },
   'ingress.endpoints': { asks: ['lease-manager'], serves: 'ws-ingress' },
 };

@@ -47,6 +47,8 @@ const Direct = Type.Object({
 const { due: _due, ...AssertedFields } = LeaseSchema.properties;
 /** Most leases in one `lease.reassert`: with 32 endpoints each they fit into one message of NATS. */
 export const REASSERT_BATCH = 200;
+/** Most tenures in one `ingress.missing`. */
+export const MISSING_BATCH = 500;
 /** Most devices in one `usage.report`. */
 export const USAGE_BATCH = 500;
 
@@ -385,6 +387,12 @@ export const COMMANDS = {
       /** Is the control connection of that epoch here at all? */
       here: Type.Optional(Type.Boolean()),
     }),
+  },
+  /** Which of these have no control connection here, nor a newer one of the same device? */
+  'ingress.missing': {
+    to: 'instance',
+    request: Type.Object({ tenures: Type.Array(Type.Object(Tenure), { maxItems: MISSING_BATCH }) }),
+    reply: replyOf({ missing: Type.Array(Type.Object(Tenure)) }),
   },
   'ingress.close': {
     to: 'instance',

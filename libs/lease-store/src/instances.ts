@@ -86,14 +86,23 @@ export class Instances {
   }
 
   /** Every listener that is known, living or not long gone: what runs of a lease may still run where the lease was before. */
-  async listeners(): Promise<string[]> {
+  listeners(): Promise<string[]> {
+    return this.#known('tcp-listener');
+  }
+
+  /** The same of ingresses. */
+  ingresses(): Promise<string[]> {
+    return this.#known('ws-ingress');
+  }
+
+  async #known(service: string): Promise<string[]> {
     const known = await guarded(() => this.#redis.hgetall(keys.knownInstances));
     return Object.entries(known).flatMap(([id, text]) =>
-      (JSON.parse(text) as { service: string }).service === 'tcp-listener' ? [id] : [],
+      (JSON.parse(text) as { service: string }).service === service ? [id] : [],
     );
   }
 
-  /** Makes it this owner's work for `ms`; false while it is another's, or was done a moment ago. */
+  /** Makes it this owner's work for `ms`; false while it is another's, or was done a moment ago. Of a listener, or another task. */
   async claimRehoming(listener: string, owner: string, ms: number): Promise<boolean> {
     return (await guarded(() => this.#redis.set(keys.rehoming(listener), owner, 'PX', ms, 'NX'))) === 'OK';
   }

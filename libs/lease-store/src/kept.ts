@@ -12,6 +12,13 @@ export interface StoredRecord {
   expiresAt: number | null;
 }
 
+/** A place in the stream in which copies are kept. */
+export interface KeptPosition {
+  /** Which stream: when it was made, as it says. */
+  stream: string;
+  sequence: number;
+}
+
 /** Names one record. */
 export interface RecordRef {
   collection: string;
@@ -100,14 +107,36 @@ export class Kept {
     await runScript(this.#redis, 'kept_mirrored', [keys.unmirrored], [collection, id, revision]);
   }
 
-  /** Puts records back; nothing happens in a store that lives. */
-  async load(records: readonly (StoredRecord & { collection: string })[]): Promise<void> {
-    await Promise.all(
+  /**
+   * Puts records back into a store that is rebuilt, or that may be behind its copies; answers those that it had not. Nothing
+   * happens in one that is neither.
+   */
+  async load(records: readonly (StoredRecord & { collection: string })[]): Promise<RecordRef[]> {
+    const verdicts = await Promise.all(
       records.map(({ collection, id, json, revision, expiresAt }) => {
         const all = [...keptKeys(collection, id), keys.recovery];
-        return runScript(this.#redis, 'kept_load', all, [collection, id, json, revision, expiresAt ?? '']);
+        return runVerdict(this.#redis, 'kept_load', all, [collection, id, json, revision, expiresAt ?? '']);
       }),
     );
+    return records.filter((_, i) => verdicts[i]?.[0] === 'ok');
+  }
+
+  /** Removes a record whose copy was removed at that time from a store that may be behind; false when that is not so. */
+  async drop({ collection, id }: RecordRef, removedAt: number): Promise<boolean> {
+    const [verdict] = await runVerdict(this.#redis, 'kept_drop', keptKeys(collection, id), [collection, id, removedAt]);
+    return verdict === 'ok';
+  }
+
+  /** How far the stream of the copies is known here; undefined in a store that never knew one. */
+  async position(): Promise<KeptPosition | undefined> {
+    const text = await guarded(() => this.#redis.get(keys.keptPosition));
+    const [stream = '', sequence = ''] = text?.split(' ') ?? [];
+    return text === null ? undefined : { stream, sequence: Number(sequence) };
+  }
+
+  /** All that stands in the stream up to there was written here before. */
+  async reached({ stream, sequence }: KeptPosition): Promise<void> {
+    await runScript(this.#redis, 'kept_reached', [keys.keptPosition], [stream, sequence]);
   }
 }
 

@@ -42,6 +42,8 @@ export const keys = {
   keptDue: 'keeping:due',
   unmirrored: 'keeping:unmirrored',
   keptRevision: 'keeping:revision',
+  /** How far the stream of the copies is known here. */
+  keptPosition: 'keeping:position',
   relayLock: 'relay:lock',
   relayFence: 'relay:fence',
 } as const;

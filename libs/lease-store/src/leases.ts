@@ -76,9 +76,10 @@ export interface Move {
 }
 
 export type RestoreResult =
-  /** It stood, or stands again; `tell`: the listener knows it otherwise. */
-  | { verdict: 'ok'; tell: boolean }
-  | { verdict: 'lost'; code: ErrorCode }
+  /** It stood, or stands again; `tell`: the listener knows it otherwise, `moved`: the holder does, for it is at another listener. */
+  | { verdict: 'ok'; tell: boolean; moved: boolean }
+  /** `over`: a tenure of another device that has a port of this one still, and must be over, for its epoch is older. */
+  | { verdict: 'lost'; code: ErrorCode; over: { device: string; epoch: number } | undefined }
   /** The store had lost it. An older tenure that was held gave way; epoch 0 when there was none. */
   | { verdict: 'restored'; displaced: { epoch: number; ingress: string } };
 
@@ -252,8 +253,15 @@ export class Leases {
 
   /** Ends a lease in whatever state; the registry stays. What was there, or null when there is no such device. */
   async end(device: string): Promise<StoredLease | null> {
-    const { reply, former } = await this.#change(device, 'end', { args: ['revoked', this.#limits.COOL_DOWN_MS, '', ''] });
+    const { reply, former } = await this.#change(device, 'end', { args: ['revoked', this.#limits.COOL_DOWN_MS, '', '', ''] });
     return reply[0] === 'ok' ? former : null;
+  }
+
+  /** Ends a lease of which it is known that it ended before, in a store that has lost that; false when it is another by now. */
+  async endOver(device: string, epoch: number): Promise<boolean> {
+    const args = ['connection_broken', this.#limits.COOL_DOWN_MS, '', '', epoch];
+    const { reply } = await this.#change(device, 'end', { args });
+    return reply[0] === 'ok';
   }
 
   /** The device's token and lease are dead from now on. What was there, or null when there is no such device. */
@@ -265,7 +273,7 @@ export class Leases {
       const tokens = [keys.token(present ?? ''), keys.token(next ?? '')];
       const { reply, former } = await this.#change(device, 'end', {
         more: () => tokens,
-        args: ['revoked', this.#limits.COOL_DOWN_MS, ...tokens],
+        args: ['revoked', this.#limits.COOL_DOWN_MS, ...tokens, ''],
       });
       if (reply[0] !== 'rotated') return reply[0] === 'ok' ? former : null;
     }
@@ -339,7 +347,7 @@ export class Leases {
         ...listenerKeys(said.listener),
         ...[keys.leasesOfIngress(said.ingress), keys.instance(said.ingress), keys.knownInstances],
       ]);
-      const [verdict, first, ingress] = await runVerdict(
+      const [verdict, first, second, third] = await runVerdict(
         this.#redis,
         'restore',
         [...all],
@@ -349,9 +357,12 @@ export class Leases {
           KEEPALIVE_TRANSFERS,
         ],
       );
-      if (verdict === 'ok') return { verdict, tell: first === 1 };
-      if (verdict === 'lost') return { verdict, code: first as ErrorCode };
-      if (verdict === 'restored') return { verdict, displaced: { epoch: Number(first), ingress: String(ingress) } };
+      if (verdict === 'ok') return { verdict, tell: first === 1, moved: (second ?? said.listener) !== said.listener };
+      if (verdict === 'lost') {
+        const over = second === undefined ? undefined : { device: String(second), epoch: Number(third) };
+        return { verdict, code: first as ErrorCode, over };
+      }
+      if (verdict === 'restored') return { verdict, displaced: { epoch: Number(first), ingress: String(second) } };
     }
     throw new CulvertError('unavailable', `lease of ${device} changes too fast`, { retryAfterMs: 1_000 });
   }

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { type Endpoint, type Lease, type Limits, LOST_FLOOR_MS } from '@culvert/contracts';
+import { CulvertError, type Endpoint, type Lease, type Limits, LOST_FLOOR_MS } from '@culvert/contracts';
 import type { Redis } from 'ioredis';
 import type { KeptDevice } from './devices.ts';
 import { keys } from './keys.ts';
-import { guarded, recovering, runScript, runVerdict } from './scripts.ts';
+import { guarded, recovering, runVerdict } from './scripts.ts';
 
 /** What an instance asserts: a lease as it knows it. */
 export type AssertedLease = Omit<Lease, 'due' | 'endpoints'> & { endpoints: readonly Endpoint[]; token_digest: string | null };
@@ -22,6 +22,8 @@ export type RecoveryState =
 
 /** An owner that is silent for longer is replaced. */
 const OWNER_MS = 3_000;
+/** A script that finds the tokens changed since the read before it is tried again this often. */
+const REREADS = 3;
 
 /** Rebuilds a store that has lost its data: one step after the other, by whoever is there. */
 export class Recovery {
@@ -63,17 +65,27 @@ export class Recovery {
     return { incarnation, alive: alive !== null };
   }
 
-  /** Puts devices of the kept registry back; nothing happens in a store that lives. */
-  async load(devices: readonly KeptDevice[]): Promise<void> {
-    await Promise.all(
-      devices.map(({ device, token_digest, next_digest = '', created_at, revoked, generation }) =>
-        runScript(
-          this.#redis,
-          'load_device',
-          [keys.device(device), keys.token(token_digest), keys.devices, keys.recovery, keys.token(next_digest)],
-          [device, token_digest, created_at, revoked ? '1' : '0', generation, next_digest],
-        ),
-      ),
-    );
+  /**
+   * Puts devices of the kept registry back into a store that is rebuilt, or that may be behind it; answers those whose state it
+   * had not. Nothing happens in one that is neither.
+   */
+  async load(devices: readonly KeptDevice[]): Promise<KeptDevice[]> {
+    const loaded = await Promise.all(devices.map((device) => this.#load(device)));
+    return devices.filter((_, i) => loaded[i]);
+  }
+
+  async #load({ device, token_digest, next_digest = '', created_at, revoked, generation }: KeptDevice): Promise<boolean> {
+    for (let reread = 0; reread < REREADS; reread++) {
+      const known = await guarded(() => this.#redis.hmget(keys.device(device), 'token_digest', 'next_digest'));
+      const [present = '', next = ''] = known.map((digest) => digest ?? '');
+      const all = [
+        ...[keys.device(device), keys.token(token_digest), keys.devices, keys.recovery, keys.token(next_digest)],
+        ...[keys.token(present), keys.token(next)],
+      ];
+      const args = [device, token_digest, created_at, revoked ? '1' : '0', generation, next_digest, present, next];
+      const [verdict] = await runVerdict(this.#redis, 'load_device', all, args);
+      if (verdict !== 'changed') return verdict === 'ok';
+    }
+    throw new CulvertError('unavailable', `the token of ${device} is being changed by others`, { retryAfterMs: 1_000 });
   }
 }

@@ -24,10 +24,23 @@ export class Succession {
     return settled ? undefined : replid;
   }
 
-  /** @param sent Place in the outbox of the last event that was sent under this incarnation; '0' when there is none. */
+  /**
+   * @param sent Place in the outbox of the last event that was sent; '0' when there is none, 'foreign' when it was sent under
+   *   another incarnation
+   */
   async settle(replid: string, sent: string): Promise<'settled' | 'changed' | 'lost'> {
     const all = [keys.primary, keys.outbox, keys.incarnation, keys.leases];
     const [verdict] = await runVerdict(this.#redis, 'succeed', all, [replid, sent]);
     return verdict as 'settled' | 'changed' | 'lost';
+  }
+
+  /** The replication id under which the holders of leases have not been asked yet what they hold; undefined when they have. */
+  async unchecked(): Promise<string | undefined> {
+    const [replid, checked] = await guarded(() => this.#redis.hmget(keys.primary, 'replid', 'checked'));
+    return replid === checked ? undefined : (replid ?? undefined);
+  }
+
+  async checked(replid: string): Promise<void> {
+    await guarded(() => this.#redis.hset(keys.primary, 'checked', replid));
   }
 }

@@ -2,6 +2,7 @@ import type { Bus } from '@culvert/bus';
 import type { Limits } from '@culvert/contracts';
 import type { LeaseStore } from '@culvert/lease-store';
 import type { Logger } from '@culvert/service-kit';
+import type { KeptBucket } from './kept-bucket.ts';
 import type { KeptRecords } from './kept-records.ts';
 import type { KeptRegistry } from './kept-registry.ts';
 import type { ManagerMetrics } from './metrics.ts';
@@ -12,6 +13,7 @@ import type { Tellers } from './tell.ts';
 export interface ManagerDeps {
   store: LeaseStore;
   /** The operators' part of the store, kept outside of it as well. */
+  bucket: KeptBucket;
   kept: KeptRegistry;
   records: KeptRecords;
   bus: Bus;

@@ -11,7 +11,7 @@ import {
 import { CulvertError } from '@culvert/contracts';
 import type { LeaseStore, RecordRef, StoredRecord } from '@culvert/lease-store';
 import type { Logger } from '@culvert/service-kit';
-import type { KeptBucket } from './kept-bucket.ts';
+import type { Change, KeptBucket } from './kept-bucket.ts';
 import { fitPage } from './page.ts';
 import { inParallel } from './parallel.ts';
 
@@ -92,10 +92,21 @@ export class KeptRecords {
   async all(): Promise<(StoredRecord & { collection: string })[]> {
     const records: (StoredRecord & { collection: string })[] = [];
     for await (const { key, json } of this.#bucket.entries(RECORDS)) {
-      const dot = key.indexOf('.');
-      records.push({ collection: key.slice(0, dot), id: key.slice(dot + 1), ...(JSON.parse(json) as Entry) });
+      records.push({ ...refOf(key), ...(JSON.parse(json) as Entry) });
     }
     return records;
+  }
+
+  /** The record that a change of the bucket is about, or what was removed; undefined when it is about something else. */
+  recordOf(change: Change): (StoredRecord & RecordRef) | (RecordRef & { removedAt: number }) | undefined {
+    if (!change.key.startsWith(RECORDS)) return undefined;
+    const ref = refOf(change.key.slice(RECORDS.length));
+    return 'json' in change ? { ...ref, ...(JSON.parse(change.json) as Entry) } : { ...ref, removedAt: change.removedAt };
+  }
+
+  /** Edges hear that these are not what they were. */
+  async announce(refs: readonly RecordRef[]): Promise<void> {
+    await inParallel(refs, (ref) => this.#announce(ref));
   }
 
   /** Makes the bucket the mirror of the store as it is. */
@@ -134,7 +145,7 @@ export class KeptRecords {
   async #keep(ref: RecordRef): Promise<void> {
     const { collection, id } = ref;
     const behind = await this.#store.kept.behind(ref);
-    await this.#bucket.write(`${RECORDS}${collection}.${id}`, async (known) => {
+    const reached = await this.#bucket.write(`${RECORDS}${collection}.${id}`, async (known) => {
       const present = await this.#store.kept.get(collection, id);
       if (present === null) return 'gone';
       const { json, revision, expiresAt } = present;
@@ -142,9 +153,15 @@ export class KeptRecords {
       const text = JSON.stringify(entry);
       return known === text ? 'as_it_is' : { json: text };
     });
+    if (reached !== undefined) await this.#store.kept.reached(reached).catch(() => {}); // it is read once more then, in vain
     if (behind !== undefined) await this.#store.kept.mirrored(ref, behind);
   }
 }
+
+const refOf = (key: string): RecordRef => {
+  const dot = key.indexOf('.');
+  return { collection: key.slice(0, dot), id: key.slice(dot + 1) };
+};
 
 const shown = (collection: Collection, { id, json, revision, expiresAt }: StoredRecord) => ({
   ...{ id, revision, expires_at: expiresAt },

@@ -1,5 +1,5 @@
 import type { KeptDevice, LeaseStore } from '@culvert/lease-store';
-import type { KeptBucket } from './kept-bucket.ts';
+import type { Change, KeptBucket } from './kept-bucket.ts';
 
 /** Incarnation of the store that the bucket mirrors. */
 const MARKER = 'store.incarnation';
@@ -20,13 +20,14 @@ export class KeptRegistry {
 
   /** Keeps the device as it is now; resolves when that is acknowledged. @throws CulvertError `unavailable` */
   async keep(device: string): Promise<void> {
-    await this.#bucket.write(DEVICES + device, async (known) => {
+    const reached = await this.#bucket.write(DEVICES + device, async (known) => {
       const present = await this.#store.devices.kept(device);
       if (present === null) return 'as_it_is';
       const { device: _, ...entry } = present;
       if (known !== undefined && (JSON.parse(known) as Entry).generation > entry.generation) return 'as_it_is';
       return { json: JSON.stringify(entry) };
     });
+    if (reached !== undefined) await this.#store.kept.reached(reached).catch(() => {}); // it is read once more then, in vain
   }
 
   async all(): Promise<KeptDevice[]> {
@@ -35,6 +36,12 @@ export class KeptRegistry {
       devices.push({ device: key, ...(JSON.parse(json) as Entry) });
     }
     return devices;
+  }
+
+  /** The device that a change of the bucket is about; undefined when it is about something else. */
+  deviceOf(change: Change): KeptDevice | undefined {
+    if (!change.key.startsWith(DEVICES) || !('json' in change)) return undefined;
+    return { device: change.key.slice(DEVICES.length), ...(JSON.parse(change.json) as Entry) };
   }
 
   /** Undefined in a system that is new. */

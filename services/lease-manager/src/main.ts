@@ -47,7 +47,7 @@ await runService({
       if (lost !== undefined) void cuts.cut(lost.device, lost.port);
     });
     const domain = config.CULVERT_DOMAIN;
-    const deps: ManagerDeps = { store, kept, records, bus, limits, log, metrics, tellers, cuts, domain };
+    const deps: ManagerDeps = { store, bucket, kept, records, bus, limits, log, metrics, tellers, cuts, domain };
 
     const sweeper = new Sweeper(deps);
     await sweeper.start();

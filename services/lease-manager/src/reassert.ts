@@ -1,6 +1,7 @@
 import type { CommandReply, CommandRequest } from '@culvert/bus';
 import { recordOf } from './binding.ts';
 import type { ManagerDeps } from './deps.ts';
+import { tellDevice } from './move-lease.ts';
 import { inParallel } from './parallel.ts';
 
 type Request = CommandRequest<'lease.reassert'>;
@@ -22,7 +23,16 @@ export async function reassert(request: Request, deps: ManagerDeps): Promise<Com
   let restored = 0;
   await inParallel(leases, async (said) => {
     const { device, epoch, listener } = said;
-    const result = await store.leases.restore(said, from, hosts.get(listener) ?? '127.0.0.1');
+    const restore = () => store.leases.restore(said, from, hosts.get(listener) ?? '127.0.0.1');
+    let result = await restore();
+    if (result.verdict === 'lost' && result.over !== undefined && alive) {
+      const { over } = result;
+      if (await store.leases.endOver(over.device, over.epoch)) {
+        log.warn({ event: 'lease.over', ...over, by: device });
+        tellers.tell(over.device, listener, over.epoch);
+        result = await restore();
+      }
+    }
     if (result.verdict === 'lost') lost.push({ device, epoch, code: result.code });
     if (result.verdict === 'restored') {
       restored += 1;
@@ -31,6 +41,10 @@ export async function reassert(request: Request, deps: ManagerDeps): Promise<Com
         const close = { device, epoch: displaced.epoch, code: 'lease_lost', message: 'a newer tenure of this name is known' };
         deps.bus.requestOf(displaced.ingress, 'ingress.close', close).catch(() => {}); // it hears so when it re-asserts
       }
+    }
+    if (result.verdict === 'ok' && result.moved && alive) {
+      const { lease } = await store.leases.get(device);
+      if (lease?.epoch === epoch) void tellDevice(lease, deps);
     }
     // While the store is rebuilt nobody is told anything: every listener compares afterwards.
     const tell = result.verdict === 'ok' ? result.tell : result.verdict === 'restored' || from === 'listener';

@@ -5,6 +5,7 @@ import { StoreRecovery } from './recovery.ts';
 import { Rehoming } from './rehoming.ts';
 import { StandDown } from './stand-ins.ts';
 import { settlePrimary } from './succession.ts';
+import { Unheld } from './unheld.ts';
 
 const SERVICES = ['ws-ingress', 'tcp-listener', 'lease-manager', 'port-allocator', 'admin'] as const;
 /** Leases looked at in one sweep. */
@@ -19,6 +20,7 @@ export class Sweeper {
   readonly #recovery: StoreRecovery;
   readonly #rehoming: Rehoming;
   readonly #standDown: StandDown;
+  readonly #unheld: Unheld;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> = Promise.resolve();
   #stopped = false;
@@ -29,6 +31,7 @@ export class Sweeper {
     this.#recovery = new StoreRecovery(deps);
     this.#rehoming = new Rehoming(deps);
     this.#standDown = new StandDown(deps);
+    this.#unheld = new Unheld(deps);
   }
 
   /** The first judgement comes before the first command: it notices that the whole system stood still. */
@@ -62,6 +65,7 @@ export class Sweeper {
       await inParallel(await store.leases.due(BATCH), (device) => this.#advance(device));
       this.#rehoming.look();
       this.#standDown.look();
+      this.#unheld.look();
       this.#deps.records.look();
       if (this.#failing) log.info({ event: 'sweep.back' });
       this.#failing = false;
@@ -75,6 +79,7 @@ export class Sweeper {
   async #lives(): Promise<boolean> {
     if (!(await this.#recovery.step())) return false;
     await settlePrimary(this.#deps);
+    await this.#recovery.mirror();
     return true;
   }
 

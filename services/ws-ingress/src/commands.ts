@@ -49,6 +49,10 @@ export async function serveCommands(
       const connection = await connections.find(device, epoch, Math.min(PROBE_OVERTAKEN_MS, deps.limits.PROBE_MS / 4));
       return { ok: true, alive: (await connection?.probe()) ?? false, here: connection !== undefined };
     },
+    'ingress.missing': async ({ tenures }) => {
+      const here = await Promise.all(tenures.map(({ device, epoch }) => connections.has(device, epoch, OVERTAKEN_MS)));
+      return { ok: true, missing: tenures.filter((_, i) => here[i] !== true) };
+    },
     'ingress.close': async ({ device, epoch, code, message }) => {
       if (!isErrorCode(code)) throw new CulvertError('bad_request', `code ${JSON.stringify(code)} is not in the error table`);
       const connection = await connections.find(device, epoch, PROBE_OVERTAKEN_MS);

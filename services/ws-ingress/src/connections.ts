@@ -48,6 +48,12 @@ export class Connections {
     if (this.#live.get(connection.device) === connection) this.#live.delete(connection.device);
   }
 
+  /** Whether that tenure, or a newer one of the device, is here; waits for one that is about to be. */
+  async has(device: string, epoch: number, waitMs: number): Promise<boolean> {
+    if ((await this.find(device, epoch, waitMs)) !== undefined) return true;
+    return (this.#live.get(device)?.epoch ?? 0) > epoch;
+  }
+
   /** The live connection of exactly that tenure; waits up to `waitMs` for one that is about to be here. */
   async find(device: string, epoch: number, waitMs: number): Promise<ControlConnection | undefined> {
     const until = Date.now() + waitMs;

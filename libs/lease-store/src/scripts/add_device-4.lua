@@ -3,7 +3,8 @@
 -- KEYS   1 device:<device>  2 token:<digest>  3 devices  4 store:incarnation
 -- ARGV   1 device  2 digest
 -- Reply  recovering | ok <created at, ms> | exists | token_taken
-if redis.call('EXISTS', KEYS[4]) == 0 then return { 'recovering' } end
+-- @include settled
+if not settled or redis.call('EXISTS', KEYS[4]) == 0 then return { 'recovering' } end
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local known = redis.call('HMGET', KEYS[1], 'token_digest', 'revoked')

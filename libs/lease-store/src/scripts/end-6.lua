@@ -3,14 +3,15 @@
 -- KEYS   the six of includes/lease.lua, what the lease owns, and for a revocation token:<digest> of the device's
 --        present token and of its next one
 -- ARGV   1 device  2 reason  3 COOL_DOWN_MS  4 token:<digest> of its present token, '' = the registry stays as it is
---        5 token:<digest> of its next one, 'token:' = there is none
--- Reply  ok <former state or ''> <generation> | missing | changed | rotated (read the tokens again) | recovering
+--        5 token:<digest> of its next one, 'token:' = there is none  6 the epoch that it must have, '' = whichever
+-- Reply  ok <former state or ''> <generation> | missing | stale | changed | rotated (read the tokens again) | recovering
 -- @include lease
 
 if not incarnation then return { 'recovering' } end
 local registry = redis.call('HMGET', KEYS[2], 'token_digest', 'generation', 'next_digest')
 if not registry[1] then return { 'missing' } end
 local lease = load()
+if ARGV[6] ~= '' and lease.epoch ~= tonumber(ARGV[6]) then return { 'stale' } end
 if undeclared(lease) then return { 'changed' } end
 local generation = tonumber(registry[2] or 0)
 if ARGV[4] ~= '' then

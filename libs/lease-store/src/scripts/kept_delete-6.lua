@@ -3,12 +3,11 @@
 -- KEYS   1-5 see includes/kept.lua  6 store:incarnation
 -- ARGV   1 collection  2 id  3 revision it must have, 'expired' = only what has gone by itself, '' = whatever is there
 -- Reply  recovering | ok | missing | changed <present revision>
+-- @include settled
 -- @include kept
-if redis.call('EXISTS', KEYS[6]) == 0 then return { 'recovering' } end
+if not settled or redis.call('EXISTS', KEYS[6]) == 0 then return { 'recovering' } end
 local present = redis.call('HGET', KEYS[1], 'revision')
 if present and ARGV[3] ~= '' and ARGV[3] ~= present then return { 'changed', present } end
-redis.call('DEL', KEYS[1])
-redis.call('ZREM', KEYS[2], ARGV[2])
-redis.call('ZREM', KEYS[3], member)
+erase()
 next_revision()
 return { present and 'ok' or 'missing' }

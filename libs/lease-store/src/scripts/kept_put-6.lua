@@ -4,8 +4,9 @@
 -- ARGV   1 collection  2 id  3 JSON  4 revision it must have, '0' = there must be none, '' = whatever is there
 --        5 it goes by itself after this, ms, '' = never
 -- Reply  recovering | ok <revision> <expires at, ms, or ''> | changed <present revision, 0 = there is none>
+-- @include settled
 -- @include kept
-if redis.call('EXISTS', KEYS[6]) == 0 then return { 'recovering' } end
+if not settled or redis.call('EXISTS', KEYS[6]) == 0 then return { 'recovering' } end
 local present = redis.call('HGET', KEYS[1], 'revision') or '0'
 if ARGV[4] ~= '' and ARGV[4] ~= present then return { 'changed', present } end
 local expires = ARGV[5] ~= '' and now + tonumber(ARGV[5]) or nil

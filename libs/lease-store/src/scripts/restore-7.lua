@@ -7,8 +7,9 @@
 -- ARGV   1 device  2 JSON of the asserted lease  3 'ingress' (it holds the connection) or 'listener' (it has bound the ports)
 --        4 host of route addresses  5 RECONNECTING_MS  6 GRACE_MS  7 least time in grace  8 RECORD_SLACK_MS
 --        9 COOL_DOWN_MS  10 fewest transfers at which the edge may keep idle connections
--- Reply  ok <1 = the listener must be told> | changed | recovering (and not open yet)
---        | lost <code>: another tenure has the name, a port or a host, or the device is unknown or revoked
+-- Reply  ok <1 = the listener must be told> [<listener of the lease that this connection holds>] | changed | recovering (and not open yet)
+--        | lost <code> [<device> <epoch>]: another tenure has the name, a port or a host, or the device is unknown or revoked; named
+--          is who has a port under an older epoch
 --        | restored <epoch that was displaced, or 0> <its ingress>
 -- @include lease
 
@@ -46,7 +47,7 @@ if lease.state and said.epoch == lease.epoch then
     return { 'ok', (said.rev ~= lease.rev or said.state ~= lease.state) and 1 or 0 }
   end
   if lease.state == 'held' then
-    if lease.ingress == said.ingress and lease.control == said.control then return { 'ok', 0 } end
+    if lease.ingress == said.ingress and lease.control == said.control then return { 'ok', 0, lease.listener } end
     return { 'lost', 'lease_lost' }
   end
   local same = lease.ingress == said.ingress and lease.control == said.control and lease.reason == 'ingress_gone'
@@ -79,7 +80,12 @@ if begun and not (from_ingress and pending and pending.epoch == said.epoch) then
 local held, wanted, kept_hosts = 'ports:' .. said.listener .. ':held', {}, {}
 for _, endpoint in ipairs(said.endpoints) do
   local holder = redis.call('HGET', held, endpoint.public_port)
-  if holder and string.match(holder, '^(%S+) ') ~= device then return { 'lost', 'lease_lost' } end
+  local who, which = string.match(holder or '', '^(%S+) (%d+)$')
+  if holder and who ~= device then
+    -- A port goes to the next only when the tenure before it is over: with the older epoch, its end is what this store has lost.
+    if tonumber(which or 0) < said.epoch then return { 'lost', 'lease_lost', who, which } end
+    return { 'lost', 'lease_lost' }
+  end
   wanted[endpoint.public_port] = true
 end
 for _, endpoint in ipairs(routes_of(said.endpoints)) do

@@ -4,7 +4,8 @@
 -- KEYS   1 device:<device>  2 token:<present digest>  3 token:<next digest, or ''>  4 token:<new digest>  5 store:incarnation
 -- ARGV   1 device  2 present digest  3 digest of a next token that was never used, ''  4 new digest  5 '1' = at once
 -- Reply  recovering | ok | missing (there is no such device, or it is revoked) | token_taken | changed (read again)
-if redis.call('EXISTS', KEYS[5]) == 0 then return { 'recovering' } end
+-- @include settled
+if not settled or redis.call('EXISTS', KEYS[5]) == 0 then return { 'recovering' } end
 local known = redis.call('HMGET', KEYS[1], 'token_digest', 'revoked', 'next_digest')
 if not known[1] or known[2] == '1' then return { 'missing' } end
 if known[1] ~= ARGV[2] or (known[3] or '') ~= ARGV[3] then return { 'changed' } end

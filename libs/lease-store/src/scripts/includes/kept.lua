@@ -27,3 +27,9 @@ local function write(value, revision, expires)
     redis.call('ZREM', KEYS[3], member)
   end
 end
+
+local function erase()
+  redis.call('DEL', KEYS[1])
+  redis.call('ZREM', KEYS[2], ARGV[2])
+  redis.call('ZREM', KEYS[3], member)
+end
