@@ -294,7 +294,7 @@ export class Reader {
     else noteTurn();
     if (brought >= SLAB_SIZES[this.#wanted]) {
       this.#smallReads = 0;
-      if (this.#wanted < 2) this.#wanted = (this.#wanted + 1) as SlabClass;
+      if (this.#wanted < 2 && SLAB_SIZES[this.#wanted] < this.#most()) this.#wanted = (this.#wanted + 1) as SlabClass;
     } else if (this.#wanted > 0 && brought < SLAB_SIZES[this.#wanted] >> 3 && ++this.#smallReads > 3) {
       this.#smallReads = 0;
       this.#wanted = (this.#wanted - 1) as SlabClass;
