@@ -7,8 +7,26 @@ import { promisify } from 'node:util';
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const run = promisify(execFile);
 
-/** The version before this one: upgrades from it are what docs/OPERATING.md promises. Moved on with every release. */
-export const PREVIOUS = '0cb139120225001d4137c5a5640260b5d3ddd799';
+/** Stands for the version before as long as the history knows one version only. */
+const FIRST = '0cb139120225001d4137c5a5640260b5d3ddd799';
+const VERSION = '^ *"version":';
+
+/**
+ * The last commit of the version before the present one, on the way that main has gone: the parent of the one that changed the version
+ * in package.json. Undefined when that has never been changed, or the history does not reach so far.
+ */
+export function previousVersion(root: string): string | undefined {
+  const git = (...args: string[]): string | undefined => {
+    const { status, stdout } = spawnSync('git', args, { cwd: root, encoding: 'utf8' });
+    return status === 0 ? stdout.trim() : undefined;
+  };
+  const changed = git('log', '-1', '--first-parent', '--format=%H', '-G', VERSION, '--', 'package.json');
+  const before = changed && git('rev-parse', '--verify', '--quiet', `${changed}^`);
+  return before && new RegExp(VERSION, 'm').test(git('show', `${before}:package.json`) ?? '') ? before : undefined;
+}
+
+/** The version before this one: upgrades from it are what docs/OPERATING.md promises. */
+export const PREVIOUS = previousVersion(ROOT) ?? FIRST;
 
 /** Whether the history is here; a clone of the newest commit alone has none. */
 export const hasPrevious = (): boolean =>
