@@ -3,6 +3,7 @@ import { until } from '../e2e/support.ts';
 import { ContainerSystem, engineAnswers } from '../harness/containers.ts';
 import { startSystem } from '../harness/start.ts';
 import { describeSystem, LIMITS } from '../harness/system-conformance.ts';
+import { rollAll } from './rolling.ts';
 
 const engine = await engineAnswers();
 if (!engine)
@@ -35,5 +36,10 @@ describeSystem(
         expect(rules.filter(({ health }) => health === 'err')).toEqual([]);
       },
     );
+
+    it.skipIf(!engine)('loses no request for a page while each container is replaced as the manual says', async () => {
+      const containers = system();
+      if (containers instanceof ContainerSystem) await rollAll(containers);
+    });
   },
 );

@@ -26,7 +26,7 @@ const PARTS: readonly Part[] = [
 export interface ContainerOptions {
   /** Settings of deploy/compose/.env, and limits (CULVERT_LIMIT_...). */
   env?: Record<string, string>;
-  /** How many public TCP ports; default 10, for each has a process of Docker's own. */
+  /** How many public TCP ports each of two listeners may have; default 16, for each has a process of Docker's own. */
   tcpPorts?: number;
 }
 
@@ -62,8 +62,8 @@ export class ContainerSystem extends System {
     this.#env.CULVERT_LIMITS_FILE = limits;
   }
 
-  static async start({ env = {}, tcpPorts = 10 }: ContainerOptions = {}): Promise<ContainerSystem> {
-    const ports = await reservePorts(tcpPorts + 4);
+  static async start({ env = {}, tcpPorts = 16 }: ContainerOptions = {}): Promise<ContainerSystem> {
+    const ports = await reservePorts(2 * tcpPorts + 4);
     const subnet = 16 + Math.floor(Math.random() * 200);
     const system = new ContainerSystem(
       `culvert-${ports.first}`,
@@ -74,7 +74,8 @@ export class ContainerSystem extends System {
           CULVERT_ADMIN_PORT: `${ports.first + 2}`,
           CULVERT_PROMETHEUS_PORT: `${ports.first + 3}`,
         },
-        CULVERT_TCP_PORTS: `${ports.first + 4}-${ports.last}`,
+        CULVERT_TCP_PORTS: `${ports.first + 4}-${ports.first + 3 + tcpPorts}`,
+        CULVERT_TCP_PORTS_2: `${ports.first + 4 + tcpPorts}-${ports.last}`,
         CULVERT_BACK_NETWORK: `10.213.${subnet}.0/24`,
         CULVERT_FRONT_NETWORK: `10.214.${subnet}.0/24`,
         CULVERT_WATCH_NETWORK: `10.215.${subnet}.0/24`,
@@ -116,7 +117,10 @@ export class ContainerSystem extends System {
 
   async stop(): Promise<number | null> {
     await this.endClients();
-    await this.compose(['--profile', 'observability', 'down', '--volumes', '--remove-orphans', '--timeout', '20'], UP_MS);
+    await this.compose(
+      ['--profile', 'observability', '--profile', 'replicas', 'down', '--volumes', '--remove-orphans', '--timeout', '20'],
+      UP_MS,
+    );
     this.#release();
     rmSync(this.#dir, { recursive: true, force: true });
     return 0;
@@ -133,10 +137,29 @@ export class ContainerSystem extends System {
     return `http://127.0.0.1:${this.#env.CULVERT_PROMETHEUS_PORT}`;
   }
 
+  /** What an operator's commands find in their environment: COMPOSE is the command for this system. */
+  get shell(): Record<string, string> {
+    const env = Object.entries(process.env).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
+    return { ...Object.fromEntries(env), ...this.#env, COMPOSE: ['docker-compose', ...this.#options].join(' ') };
+  }
+
+  get #options(): string[] {
+    return ['-f', join(COMPOSE_DIR, 'compose.yaml'), '--project-name', this.#project, '--project-directory', COMPOSE_DIR];
+  }
+
+  /** Ids of the containers of a service. */
+  async idsOf(service: string): Promise<string[]> {
+    // With `-a`, since set-up has ended.
+    const filters = ['project', 'service'].map((name, at) => `label=com.docker.compose.${name}=${[this.#project, service][at]}`);
+    const { stdout } = await run('docker', ['ps', '-aq', ...filters.flatMap((filter) => ['--filter', filter])], {
+      timeout: CALL_MS,
+    });
+    return stdout.trim().split('\n').filter(Boolean);
+  }
+
   /** Runs docker-compose for this system; resolves with what it printed. */
   async compose(args: readonly string[], ms = CALL_MS): Promise<string> {
-    const options = ['--project-name', this.#project, '--project-directory', COMPOSE_DIR];
-    const { stdout } = await run('docker-compose', ['-f', join(COMPOSE_DIR, 'compose.yaml'), ...options, ...args], {
+    const { stdout } = await run('docker-compose', [...this.#options, ...args], {
       env: { ...process.env, ...this.#env },
       timeout: ms,
       maxBuffer: 64 << 20,
@@ -145,13 +168,9 @@ export class ContainerSystem extends System {
   }
 
   async #idOf(service: string): Promise<string> {
-    // With `-a`, since set-up has ended.
-    const filters = ['project', 'service'].map((name, at) => `label=com.docker.compose.${name}=${[this.#project, service][at]}`);
-    const { stdout } = await run('docker', ['ps', '-aq', ...filters.flatMap((filter) => ['--filter', filter])], {
-      timeout: CALL_MS,
-    });
-    if (stdout.trim() === '') throw new Error(`${this.#project} has no ${service}`);
-    return stdout.trim();
+    const [id] = await this.idsOf(service);
+    if (id === undefined) throw new Error(`${this.#project} has no ${service}`);
+    return id;
   }
 
   async #inspect(service: string): Promise<{ running: boolean; health: string | undefined; address: string }> {

@@ -6,7 +6,7 @@ import { echo, startTcpTarget, startWebTarget, type Target } from './targets.ts'
 const STACK_MS = 600_000;
 const WAIT_MS = 180_000;
 /** Parts that stop do not wait long for connections that stay. */
-export const LIMITS = { CULVERT_LIMIT_WIND_DOWN_MS: '2s' };
+export const LIMITS = { CULVERT_LIMIT_WIND_DOWN_MS: '5s' };
 
 /** What every maker of a system must do: a test that keeps to `System` runs on any of them. */
 export function describeSystem<S extends System>(

@@ -18,12 +18,17 @@ export function commandsOf(page: string): Map<string, string> {
 }
 
 /** Runs one of them as an operator would type it, but ends at the first command that fails; what it printed. */
-export async function runBlock(script: string | undefined, env: Record<string, string>, cwd = ROOT): Promise<string> {
+export async function runBlock(
+  script: string | undefined,
+  env: Record<string, string>,
+  cwd = ROOT,
+  timeout = 120_000,
+): Promise<string> {
   if (script === undefined) throw new Error('there is no such block');
   const { stdout } = await run('bash', ['-euo', 'pipefail', '-c', script], {
     cwd,
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
-    timeout: 120_000,
+    timeout,
   });
   return stdout;
 }
