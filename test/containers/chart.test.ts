@@ -4,23 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CERT_MANAGER, CHART, EVERYTHING } from './chart.ts';
 import { findHelm, findValidator } from './tools.ts';
 
-const CHART = join(import.meta.dirname, '../../deploy/kubernetes/culvert');
 const KUBERNETES = '1.34.0';
-/** All that is optional is on, and the stores are elsewhere. */
-const EVERYTHING = [
-  ...['edge.autoscaling.enabled=true', 'wsIngress.autoscaling.enabled=true', 'wsIngress.autoscaling.connections=15000'],
-  ...[
-    'leaseManager.autoscaling.enabled=true',
-    'tcpListener.replicas=3',
-    'tcpListener.service.addresses={192.0.2.1,192.0.2.2,192.0.2.3}',
-  ],
-  ...['redis.enabled=false', 'redis.address=10.0.0.1:26379\\,10.0.0.2:26379/culvert', 'limits.DIAL_MS=5s', 'edge.hsts=180d'],
-  ...['nats.enabled=false', 'nats.address=10.0.0.3:4222', 'podNetworks=10.244.0.0/16', 'otlpUrl=http://collector:4318'],
-];
-const CERT_MANAGER = ['edge.tls.certManager.enabled=true', 'edge.tls.certManager.issuer.name=dns'];
-
 const helm = await findHelm();
 const validator = await findValidator();
 if (helm === undefined) console.log('NOT CHECKED: the chart, for there is neither helm nor a Go that compiles it');

@@ -13,7 +13,7 @@ import { installSystemPackages } from '../../deploy/local/bin/system.mjs';
 import { makeBases, SERVERS } from './bases.ts';
 import { type Engine, startEngine } from './engine.ts';
 import { buildImages } from './images.ts';
-import { findHelm, findValidator } from './tools.ts';
+import { findApiServer, findHelm, findValidator } from './tools.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const startedAt = performance.now();
@@ -21,6 +21,8 @@ const say = (text: string): void => console.log(`${Math.round((performance.now()
 
 let engine: Engine | undefined;
 let tests: ChildProcess | undefined;
+/** Compiled beside the making of bases and images, most of which waits. */
+let apiServer: Promise<string | undefined> = Promise.resolve(undefined);
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => {
     tests?.kill('SIGTERM');
@@ -34,6 +36,8 @@ try {
   await buildDashboard();
   // Here, since the tests run where no other machine is reached.
   await Promise.all([findHelm(), findValidator()]);
+  await installSystemPackages(['kubernetes']).catch((error: Error) => console.log(error.message));
+  apiServer = findApiServer();
   if (process.env.DOCKER_HOST) code = await runTests({}, []);
   else {
     engine = await installSystemPackages(['containers'])
@@ -66,6 +70,7 @@ async function withImages({ host, inside }: Engine): Promise<number> {
 
 /** Their last line is ours, too. */
 async function runTests(env: Record<string, string>, inside: readonly string[]): Promise<number> {
+  await apiServer;
   const [command = '', ...args] = [...inside, process.execPath, join(import.meta.dirname, 'run.ts')];
   const child = spawn(command, args, { cwd: ROOT, env: { ...process.env, ...env }, stdio: ['ignore', 'inherit', 'inherit'] });
   tests = child;

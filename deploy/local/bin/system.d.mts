@@ -11,6 +11,7 @@ export type SystemProgram =
   | 'cross'
   | 'firmware'
   | 'observability'
+  | 'kubernetes'
   | 'containers';
 export function findProgram(name: string): string | undefined;
 export function missingPackages(programs: readonly SystemProgram[]): string[];

@@ -103,6 +103,8 @@ const NEEDS = {
   ],
   // Checks alert rules and PromQL.
   observability: [{ package: 'prometheus', there: () => findProgram('promtool') !== undefined }],
+  // Keeps the objects of a Kubernetes API server.
+  kubernetes: [{ package: 'etcd-server', there: () => findProgram('etcd') !== undefined }],
   // An engine of its own for tests of the images, and what their bases are made with; root is needed besides.
   containers: [
     { package: 'docker.io', there: () => findProgram('dockerd') !== undefined && findProgram('docker') !== undefined },
