@@ -30,6 +30,8 @@ export interface EventReader {
   close(): Promise<void>;
 }
 
+const RECOVERING_MS = 60_000;
+
 /**
  * A whole running system and what may be done to it. There are two makers: `Stack`, of processes on this machine, and
  * `ContainerSystem`, of the images. What both must do is in system-conformance.ts.
@@ -90,9 +92,14 @@ export abstract class System {
     return { status: answer.statusCode, body: await answer.body.text() };
   }
 
-  /** Adds a device; resolves with its token. */
+  /** Adds a device; resolves with its token. While the store comes back from a restart the API asks to try again, which is done. */
   async addDevice(name: string): Promise<string> {
-    const { status, body } = await this.admin('POST', '/v1/devices', { name });
+    const until = Date.now() + RECOVERING_MS;
+    let { status, body } = await this.admin('POST', '/v1/devices', { name });
+    while (status === 503 && (body as { code: string }).code === 'recovering' && Date.now() < until) {
+      await new Promise((done) => setTimeout(done, 200));
+      ({ status, body } = await this.admin('POST', '/v1/devices', { name }));
+    }
     if (status !== 201) throw new Error(`adding ${name}: ${status} ${JSON.stringify(body)}`);
     return (body as { token: string }).token;
   }
