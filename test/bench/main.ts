@@ -24,7 +24,7 @@ import { relayAlone } from './drivers/relay.ts';
 import { ssh } from './drivers/ssh.ts';
 import { wsStreams } from './drivers/ws-streams.ts';
 import { wstunnel } from './drivers/wstunnel.ts';
-import { type Figures, FULL, GROUPS, measure, QUICK, type Sizes, WARM_UP } from './measures.ts';
+import { type Figures, FULL, GROUPS, measure, QUICK, RUN_IN, type Sizes, WARM_UP } from './measures.ts';
 import { enterNamespace } from './namespace.ts';
 import { machine, markdown, type Result, type Run, save, short } from './report.ts';
 
@@ -63,6 +63,7 @@ const { values } = parseArgs({
 });
 const plan = values.quick ? QUICK : FULL;
 const groups = GROUPS.filter((group) => values.figures?.split(',').includes(group) ?? true);
+const runIn = RUN_IN.groups.filter((group) => groups.includes(group));
 const sizes = { ...plan, rounds: Number(values.rounds ?? plan.rounds), groups };
 const chosen = choose(values.only);
 
@@ -118,6 +119,7 @@ async function round(what: string, size: Sizes, keep: (result: Result, figures: 
   for (const one of [...running]) {
     console.error(`${what}: ${one.result.name}`);
     try {
+      if (!values.quick) await within(MEASURE_MS, measure(one.path, { ...RUN_IN, groups: runIn }));
       keep(one.result, await within(MEASURE_MS, measure(one.path, size)));
     } catch (error) {
       one.result.failed = `${what}: ${(error as Error).message}`;
