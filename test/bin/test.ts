@@ -55,6 +55,7 @@ const checks = runChecks();
 const exclude = unit ? [...STACK_TESTS, ...LONG_TESTS] : files.length === 0 ? LONG_TESTS : [];
 const tests = await runTests({ root: ROOT, only: files, exclude });
 const failed = checks.failed + tests.failed;
-if (tests.flaky.length > 0) console.log(`flaky: ${tests.flaky.join(', ')}`);
+for (const file of tests.flaky) console.log(`FLAKY ${file}: failed once, passed when it ran alone`);
+for (const line of [...checks.failures, ...tests.failures]) console.log(`FAILED ${line}`);
 console.log(`${checks.passed + tests.passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);

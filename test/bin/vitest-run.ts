@@ -8,6 +8,8 @@ export interface TestResults {
   failed: number;
   /** Files that failed and then passed, each alone on the machine: to be looked at, though they fail nothing. */
   flaky: readonly string[];
+  /** A line for each that failed, with the first line of why. */
+  failures: readonly string[];
 }
 
 export interface TestSelection {
@@ -22,7 +24,15 @@ export interface TestSelection {
 }
 
 interface VitestReport {
-  testResults: { name: string; status: string; startTime: number; endTime: number; assertionResults: { status: string }[] }[];
+  testResults: {
+    name: string;
+    status: string;
+    /** Why the file as a whole failed, for one that does not load. */
+    message: string;
+    startTime: number;
+    endTime: number;
+    assertionResults: { status: string; fullName: string; failureMessages: string[] }[];
+  }[];
 }
 
 interface FileResult {
@@ -31,6 +41,7 @@ interface FileResult {
   passed: number;
   /** A file that does not even load counts as one failure. */
   failed: number;
+  failures: string[];
 }
 
 interface VitestRun {
@@ -55,20 +66,21 @@ export async function runTests({ root, only, exclude, output = 'inherit' }: Test
   const bad = first.files.filter(({ failed }) => failed > 0);
   const passed = sum(first.files, 'passed');
   const failed = sum(first.files, 'failed');
-  if (first.broken) return { passed, failed: failed + 1, flaky: [] };
-  if (bad.length === 0 || bad.length > REPEATED_AT_MOST) return { passed, failed, flaky: [] };
+  const failures = bad.flatMap((file) => file.failures);
+  if (first.broken) return { passed, failed: failed + 1, flaky: [], failures: [...failures, 'an error outside of any test'] };
+  if (bad.length === 0 || bad.length > REPEATED_AT_MOST) return { passed, failed, flaky: [], failures };
 
   console.log(`once more, alone: ${bad.map(({ file }) => file).join(', ')}`);
   const second = await runVitest(root, output, ['--maxWorkers=1', ...bad.map(({ file }) => file)]);
   const repeated = second.files.filter(({ file }) => bad.some((one) => one.file === file));
   // A file that is missing from the second report, or a run that broke, proves nothing: the first result stands.
-  if (second.broken || repeated.length !== bad.length) return { passed, failed, flaky: [] };
+  if (second.broken || repeated.length !== bad.length) return { passed, failed, flaky: [], failures };
   const flaky = repeated.filter((one) => one.failed === 0).map(({ file }) => file);
-  for (const file of flaky) console.log(`FLAKY ${file}: failed once, passed when it ran alone`);
   return {
     passed: passed - sum(bad, 'passed') + sum(repeated, 'passed'),
     failed: sum(repeated, 'failed'),
     flaky,
+    failures: repeated.flatMap((file) => file.failures),
   };
 }
 
@@ -84,14 +96,18 @@ async function runVitest(root: string, output: 'inherit' | 'ignore', args: reado
       ...args,
     ]);
     const { testResults } = JSON.parse(readFileSync(report, 'utf8')) as VitestReport;
-    const files = testResults.map(({ name, status, startTime, endTime, assertionResults }) => {
-      const count = (wanted: string): number => assertionResults.filter((test) => test.status === wanted).length;
-      const failed = count('failed');
+    const files = testResults.map(({ name, status, message, startTime, endTime, assertionResults }) => {
+      const file = relative(root, name);
+      const failures = assertionResults
+        .filter((test) => test.status === 'failed')
+        .map(({ fullName, failureMessages }) => `${file}: ${fullName}: ${firstLine(failureMessages[0])}`);
+      if (status === 'failed' && failures.length === 0) failures.push(`${file}: ${firstLine(message)}`);
       return {
-        file: relative(root, name),
+        file,
         seconds: (endTime - startTime) / 1000,
-        passed: count('passed'),
-        failed: status === 'failed' && failed === 0 ? 1 : failed,
+        passed: assertionResults.filter((test) => test.status === 'passed').length,
+        failed: failures.length,
+        failures,
       };
     });
     return { files, broken: code !== 0 && sum(files, 'failed') === 0 };
@@ -117,6 +133,10 @@ async function exitOf(root: string, output: 'inherit' | 'ignore', args: readonly
   } finally {
     for (const event of ['SIGINT', 'SIGTERM', 'disconnect']) process.off(event, stop);
   }
+}
+
+function firstLine(text = ''): string {
+  return text.split('\n', 1)[0]?.slice(0, 300) ?? '';
 }
 
 function printSlowest(files: readonly FileResult[]): void {

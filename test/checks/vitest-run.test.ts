@@ -25,7 +25,7 @@ describe('the runner of all tests', () => {
   it('counts what passed and leaves out what it is told to', async () => {
     file('one', PASSES + PASSES);
     file('left-out', FAILS);
-    expect(await run()).toEqual({ passed: 2, failed: 0, flaky: [] });
+    expect(await run()).toEqual({ passed: 2, failed: 0, flaky: [], failures: [] });
   });
 
   it('repeats a file that failed, and names it when it passes then', async () => {
@@ -40,19 +40,24 @@ describe('the runner of all tests', () => {
          expect(been).toBe(true);
        });`,
     );
-    expect(await run()).toEqual({ passed: 3, failed: 0, flaky: ['moody.test.mjs'] });
+    expect(await run()).toEqual({ passed: 3, failed: 0, flaky: ['moody.test.mjs'], failures: [] });
   });
 
   it('counts what fails twice, and a file that does not load', async () => {
     file('well', PASSES);
     file('bad', PASSES + FAILS);
     file('unreadable', 'import "./missing.mjs";');
-    expect(await run()).toEqual({ passed: 2, failed: 2, flaky: [] });
+    const { failures, ...counts } = await run();
+    expect(counts).toEqual({ passed: 2, failed: 2, flaky: [] });
+    expect(failures.toSorted()).toEqual([
+      expect.stringMatching(/^bad\.test\.mjs: fails: .*expected 1 to be 2/),
+      expect.stringMatching(/^unreadable\.test\.mjs: .*missing\.mjs/),
+    ]);
   });
 
   it('does not repeat where many fail', async () => {
     for (const name of 'abcdef') file(name, FAILS);
-    expect(await run()).toEqual({ passed: 0, failed: 6, flaky: [] });
+    expect(await run()).toMatchObject({ passed: 0, failed: 6, flaky: [] });
   });
 
   it('counts an error outside of any test', async () => {
@@ -60,6 +65,6 @@ describe('the runner of all tests', () => {
       'loose',
       `${PASSES} test("lets an error loose", () => { setTimeout(() => { throw new Error("loose"); }, 0); return new Promise((r) => setTimeout(r, 50)); });`,
     );
-    expect(await run()).toEqual({ passed: 2, failed: 1, flaky: [] });
+    expect(await run()).toMatchObject({ passed: 2, failed: 1, failures: ['an error outside of any test'] });
   });
 });
