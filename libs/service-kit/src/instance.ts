@@ -23,7 +23,7 @@ export interface InstanceRecord {
 }
 
 export const instanceKey = (id: string): string => `instance:${id}`;
-/** Written by the sweep that declared the instance gone: the incarnation that it meant. */
+/** Written by the sweep that declared the instance gone: the incarnation that it meant, empty when the sweep did not know it. */
 const goneKey = (id: string): string => `instance:gone:${id}`;
 const STORE_KEY = 'store:incarnation';
 const RECOVERY_KEY = 'store:recovery';
@@ -106,19 +106,22 @@ export class InstanceRegistration {
     }, ms);
   }
 
-  async #renew(): Promise<void> {
+  /** @param heard The notice that this instance is gone is taken away: it is about to look what it has. */
+  async #renew(heard = false): Promise<void> {
     const { id, service, state, incarnation } = this.record;
     const ttl = this.#limits.INSTANCE_TTL_MS;
     const write = this.#redis.multi().set(instanceKey(id), JSON.stringify(this.record), 'PX', ttl);
     if (state === 'live' && this.#fence === undefined) write.zadd(instanceIndexKey(service), Date.now() + ttl, id);
     else write.zrem(instanceIndexKey(service), id);
     write.zadd(ALL_KEY, Date.now() + ttl, id);
-    const replies = await write.get(STORE_KEY).hget(RECOVERY_KEY, 'incarnation').get(goneKey(id)).exec();
+    write.get(STORE_KEY).hget(RECOVERY_KEY, 'incarnation').get(goneKey(id));
+    if (heard) write.del(goneKey(id));
+    const replies = await write.exec();
     const [store, recovery, gone] = (replies ?? []).slice(3).map(([error, value]) => {
       if (error !== null) throw error;
       return value as string | null;
     });
-    if (gone === incarnation) this.#beginFence('it was declared gone');
+    if (gone === incarnation || gone === '') this.#beginFence('it was declared gone');
     this.#look(store ?? (recovery === null || recovery === undefined ? 'lost' : `recovering ${recovery}`));
   }
 
@@ -135,7 +138,8 @@ export class InstanceRegistration {
   #beginFence(why: string): void {
     if (this.#fence !== undefined || this.#stopped) return;
     this.#log.warn({ event: 'instance.fenced', why });
-    this.#fence = this.#sitOut()
+    this.#fence = Promise.resolve()
+      .then(() => this.#sitOut())
       .catch((err: Error) => this.#log.error({ event: 'instance.fence_failed', err }))
       .finally(() => {
         this.#fence = undefined;
@@ -144,10 +148,14 @@ export class InstanceRegistration {
       });
   }
 
+  /**
+   * The key is there again before anything is asserted: without it another sweep would judge this instance gone once more, and
+   * release what it has just asserted. The notice goes before, too, so that a later one is still there when this one is done.
+   */
   async #sitOut(): Promise<void> {
-    this.#renewSoon(0); // leaves the set that others choose from
+    if (this.#stopped) return;
+    await this.#renew(true).catch((err: Error) => this.#log.debug({ event: 'instance.renew_failed', err: err.message }));
     await this.onFenced();
-    await this.#redis.del(goneKey(this.record.id)).catch(() => {}); // read again, it fences once more: no harm
   }
 
   /** Leaves the set that the edge and the allocator choose from; the key stays while the process lives. */
