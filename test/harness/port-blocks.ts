@@ -1,7 +1,5 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { claim, disclaim } from '../../deploy/local/src/claims.ts';
 
 /** Blocks are taken from here; below the range from which systems take the ports of outgoing connections. */
 const FIRST_PORT = 10_000;
@@ -14,35 +12,21 @@ export interface PortBlock {
   release(): void;
 }
 
-/** `width` ports in a row, reserved by files, so that test files that run at the same time never share one. */
+/** `width` ports in a row, claimed, so that test files that run at the same time never share one. */
 export async function reservePorts(width: number): Promise<PortBlock> {
   const blocks = Math.ceil(width / BLOCK);
   const slots = Math.floor((LAST_PORT - FIRST_PORT) / BLOCK) - blocks + 1;
   const offset = Math.floor(Math.random() * slots);
   for (let tried = 0; tried < slots; tried += 1) {
     const first = FIRST_PORT + ((offset + tried) % slots) * BLOCK;
-    const files = Array.from({ length: blocks }, (_, at) => join(tmpdir(), `culvert-ports-${first + at * BLOCK}`));
-    const taken = files.filter(reserve);
-    const release = (): void => {
-      for (const file of taken) rmSync(file, { force: true });
-    };
+    const names = Array.from({ length: blocks }, (_, at) => `culvert-ports-${first + at * BLOCK}`);
+    const taken = names.filter(claim);
+    const release = (): void => taken.forEach(disclaim);
     const last = first + width - 1;
     if (taken.length === blocks && (await isFree(first)) && (await isFree(last))) return { first, last, release };
     release();
   }
   throw new Error(`no ${width} free ports in a row were found`);
-}
-
-function reserve(file: string): boolean {
-  try {
-    writeFileSync(file, String(process.pid), { flag: 'wx' });
-    return true;
-  } catch {
-    const owner = Number(existsSync(file) ? readFileSync(file, 'utf8') : 0);
-    if (owner === 0 || owner === process.pid || existsSync(`/proc/${owner}`)) return false;
-    rmSync(file, { force: true }); // its owner is gone
-    return reserve(file);
-  }
 }
 
 async function isFree(port: number): Promise<boolean> {

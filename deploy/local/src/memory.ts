@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { readIfThere, writePrivate } from './files.ts';
 import type { PortSplit } from './port-split.ts';
-import { freePort, isFree } from './ports.ts';
+import { freePort, takePort } from './ports.ts';
 
 interface Remembered {
   secrets: Record<string, string>;
@@ -37,7 +37,7 @@ export class Memory {
   async port(name: string): Promise<number> {
     const { ports } = this.#data;
     const last = ports[name];
-    const port = last !== undefined && (await isFree(last)) ? last : await freePort(Object.values(ports));
+    const port = last !== undefined && (await takePort(last)) ? last : await freePort(Object.values(ports));
     ports[name] = port;
     return port;
   }

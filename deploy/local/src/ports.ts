@@ -1,4 +1,5 @@
 import { type AddressInfo, createServer } from 'node:net';
+import { claim, disclaim } from './claims.ts';
 
 /** Binds and lets go again: the error's code, the bound port, or undefined where the address family is absent. */
 async function tryBind(host: string, port: number): Promise<{ port: number } | { code: string } | undefined> {
@@ -17,10 +18,14 @@ async function tryBind(host: string, port: number): Promise<{ port: number } | {
   }
 }
 
-/** Is the loopback port free? */
-export async function isFree(port: number): Promise<boolean> {
+/** Is the loopback port free, and chosen by no other stack that starts just now? Then it is this one's. */
+export async function takePort(port: number): Promise<boolean> {
+  const name = `culvert-private-port-${port}`;
+  if (!claim(name)) return false;
   const bound = await tryBind('127.0.0.1', port);
-  return bound !== undefined && 'port' in bound;
+  if (bound !== undefined && 'port' in bound) return true;
+  disclaim(name);
+  return false;
 }
 
 /**
@@ -36,7 +41,7 @@ export async function freePort(taken: readonly number[] = []): Promise<number> {
   const offset = Math.floor(Math.random() * width);
   for (let tried = 0; tried < width; tried += 1) {
     const port = FIRST_PRIVATE + ((offset + tried) % width);
-    if (!taken.includes(port) && (await isFree(port))) return port;
+    if (!taken.includes(port) && (await takePort(port))) return port;
   }
   throw new Error(`no free port on 127.0.0.1 from ${FIRST_PRIVATE} to ${LAST_PRIVATE}`);
 }
