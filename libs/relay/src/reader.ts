@@ -4,7 +4,7 @@ import { adopt, drain } from './adopt.ts';
 import type { Pace } from './pace.ts';
 import { RecordBuffer } from './record-buffer.ts';
 import { giveSlab, SLAB_SIZES, type SlabClass, takeSlab } from './slab.ts';
-import { beside, noteSmall, noteTurn } from './turns.ts';
+import { beside, noteLarge, noteSmall, noteTurn } from './turns.ts';
 
 /** Shares of a turn that a bulk transfer takes at once while nobody waits for answers: to yield costs system calls. */
 const LONE_SHARES = 4;
@@ -229,7 +229,7 @@ export class Reader {
   #measure(count: number): void {
     const { owner, turnBytes } = this.#options;
     if (count < this.#room) {
-      if (count < SLAB_SIZES[0]) noteSmall(owner);
+      if (count < SLAB_SIZES[0] && this.#size === 0) noteSmall(owner); // else it is the tail of a bulk transfer
       this.#turn = 0; // a short read ends libuv's loop: others are served before the next one
       if (this.#size > 0 && count < SLAB_SIZES[this.#size] >> 3 && ++this.#smallReads > 3) {
         this.#smallReads = 0;
@@ -238,6 +238,7 @@ export class Reader {
       return;
     }
     this.#smallReads = 0;
+    if (this.#size > 0) noteLarge(owner);
     if (this.#size < 2 && SLAB_SIZES[this.#size] < this.#most()) this.#wanted = (this.#size + 1) as SlabClass;
     this.#turn += count;
     if (this.#turn < turnBytes || (this.#turn < turnBytes * LONE_SHARES && !beside(this.#options.owner))) return;
@@ -290,10 +291,11 @@ export class Reader {
     this.#yielding = false;
     if (this.#records === undefined || brought === 0) return;
     this.#handOn(this.#records);
-    if (brought < SLAB_SIZES[0]) noteSmall(this.#options.owner);
-    else noteTurn();
+    if (brought >= SLAB_SIZES[0]) noteTurn();
+    else if (this.#wanted === 0) noteSmall(this.#options.owner);
     if (brought >= SLAB_SIZES[this.#wanted]) {
       this.#smallReads = 0;
+      if (this.#wanted > 0) noteLarge(this.#options.owner);
       if (this.#wanted < 2 && SLAB_SIZES[this.#wanted] < this.#most()) this.#wanted = (this.#wanted + 1) as SlabClass;
     } else if (this.#wanted > 0 && brought < SLAB_SIZES[this.#wanted] >> 3 && ++this.#smallReads > 3) {
       this.#smallReads = 0;

@@ -9,8 +9,8 @@ const SHARED_TURNS = 256;
 
 /** Whose read brought little last, and when: it belongs to somebody who waits for an answer. */
 let smallOwner: object | undefined;
-let smallAt = Number.NEGATIVE_INFINITY;
-let smallTurn = Number.NEGATIVE_INFINITY;
+let smallAt = 0;
+let smallTurn = 0;
 /** Shares that were used up so far. */
 let turns = 0;
 
@@ -21,6 +21,11 @@ export function noteSmall(owner: object): void {
   smallTurn = turns;
 }
 
+/** A read of this owner was large: it is a bulk transfer by now, if it asked for something before. */
+export function noteLarge(owner: object): void {
+  if (owner === smallOwner) smallOwner = undefined;
+}
+
 /** A bulk transfer has used up its share of a turn. */
 export function noteTurn(): void {
   turns++;
@@ -28,6 +33,6 @@ export function noteTurn(): void {
 
 /** Does somebody else than this owner wait for answers? */
 export function beside(owner: object): boolean {
-  if (owner === smallOwner) return false;
+  if (smallOwner === undefined || owner === smallOwner) return false;
   return turns - smallTurn <= SHARED_TURNS || performance.now() - smallAt <= SHARED_MS;
 }

@@ -1,20 +1,23 @@
-/** Device's end of `libs/relay` alone. */
+/** Device's end of `libs/relay` alone: dials a transfer when it is asked for one, and keeps it. */
 import { DEFAULT_LIMITS } from '@culvert/contracts';
-import { connectLocal, dialTransfer } from '@culvert/relay';
+import { connectLocal, connectWebSocket, WarmDevice } from '@culvert/relay';
 
 const target = Number(process.argv[2]);
 const limits = DEFAULT_LIMITS;
+const complain = (error: unknown): void => console.error(`relay-far: ${error}`);
 
-async function serve(id: string, port: number): Promise<void> {
-  const local = await connectLocal({ host: '127.0.0.1', port: target });
-  const path = `/v1/transfer/tcp-listener-1/${id}`;
-  const transfer = await dialTransfer({ host: '127.0.0.1', port, path, token: 'token' }, { limits, maxFrame: 1 << 20 });
-  await transfer.splice(local);
+async function dial(port: number): Promise<void> {
+  const path = '/v1/transfer/tcp-listener-1/warm';
+  const { socket, head } = await connectWebSocket({ host: '127.0.0.1', port, path, token: 'token' });
+  const serve = async (): Promise<void> => {
+    const local = await connectLocal({ host: '127.0.0.1', port: target });
+    await device.splice(local);
+  };
+  // The mask of agents that are connected by TLS: what is measured is the relay, which C's counterpart has no masks in.
+  const onAssign = (): void => void serve().catch(complain);
+  const device = new WarmDevice(socket, { head, limits, maxFrame: 1 << 20, mask: 'zero', onAssign });
 }
 
-process.on(
-  'message',
-  ({ id, port }: { id: string; port: number }) => void serve(id, port).catch((error) => console.error(`relay-far: ${error}`)),
-);
+process.on('message', ({ port }: { port: number }) => void dial(port).catch(complain));
 process.on('disconnect', () => process.exit(0));
 process.send?.({ port: target });

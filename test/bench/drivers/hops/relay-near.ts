@@ -1,33 +1,41 @@
-/** Visitors' end of `libs/relay` alone: no control connection, no services, no edge. */
+/** Visitors' end of `libs/relay` alone, with recycled transfers: no control connection, no services, no edge. */
 import { createServer } from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import { DEFAULT_LIMITS, LIMITS } from '@culvert/contracts';
-import { acceptUpgrade, Transfer } from '@culvert/relay';
+import { acceptUpgrade, WarmHost } from '@culvert/relay';
 
-const waiting = new Map<string, net.Socket>();
-let count = 0;
+const waiting: net.Socket[] = [];
+const idle: WarmHost[] = [];
+let visitors = 0;
+
+/** Joins those who wait with transfers that are idle. */
+function assign(): void {
+  while (waiting.length > 0 && idle.length > 0) {
+    const host = idle.pop() as WarmHost;
+    if (!host.idle) continue;
+    const visitor = waiting.shift() as net.Socket;
+    void host.offer(visitor, { id: `${++visitors}`, port: 9, visitor: '127.0.0.1:1' });
+  }
+}
 
 const web = createServer();
 web.on('upgrade', (request, raw, rest) => {
-  const id = request.url?.split('/').at(-1) ?? '';
-  const visitor = waiting.get(id);
-  waiting.delete(id);
-  if (visitor === undefined) {
-    raw.destroy();
-    return;
-  }
   const { socket, head } = acceptUpgrade(request, raw, rest);
-  const transfer = new Transfer(socket, { role: 'server', head, limits: DEFAULT_LIMITS, maxFrame: LIMITS.MAX_FRAME_BYTES.max });
-  void transfer.splice(visitor);
+  const ready = (): void => {
+    idle.push(host);
+    assign();
+  };
+  const host = new WarmHost(socket, { head, limits: DEFAULT_LIMITS, maxFrame: LIMITS.MAX_FRAME_BYTES.max, onIdle: ready });
+  ready();
 });
 web.listen({ host: '127.0.0.1', port: 0, backlog: 4096 }, () => {
   const { port: dialled } = web.address() as AddressInfo;
-  const visitors = net.createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (visitor) => {
-    const id = `${++count}`;
-    waiting.set(id, visitor);
+  const door = net.createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (visitor) => {
     visitor.on('error', () => {});
-    process.send?.({ id, port: dialled });
+    waiting.push(visitor);
+    assign();
+    if (waiting.length > 0) process.send?.({ port: dialled });
   });
-  visitors.listen({ host: '127.0.0.1', port: 0, backlog: 4096 }, () => process.send?.(visitors.address()));
+  door.listen({ host: '127.0.0.1', port: 0, backlog: 4096 }, () => process.send?.(door.address()));
 });
 process.on('disconnect', () => process.exit(0));
