@@ -38,7 +38,7 @@ export const WARM_UP: Sizes = {
 /** Before each turn: an alternative that has stood still for minutes, while others had theirs, is slow for a moment. */
 export const RUN_IN: Sizes = {
   ...{ rounds: 1, bytes: 64e6, widths: [1, 8], pings: 20 },
-  ...{ freshMs: 300, besideMs: 100, stalled: 0, groups: ['bulk', 'fresh', 'http'] },
+  ...{ freshMs: 600, besideMs: 100, stalled: 0, groups: ['bulk', 'fresh', 'http'] },
 };
 export const QUICK: Sizes = {
   ...{ rounds: 1, bytes: 32e6, widths: [1, 8], pings: 100 },

@@ -161,6 +161,17 @@ describe('a running stack', () => {
     expect(Math.abs(total('culvert_clock_difference_seconds'))).toBeLessThan(5);
   });
 
+  it('lets idle services sleep: what watches them wakes none more than a few times a second', async () => {
+    const wakes = (pid: number): number =>
+      Number(/^voluntary_ctxt_switches:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+    const before = stack.info.services.map(({ id, pid }) => ({ id, pid, count: wakes(pid) }));
+    const since = performance.now();
+    await new Promise((resolve) => setTimeout(resolve, 3_000));
+    const seconds = (performance.now() - since) / 1_000;
+    expect(before.length).toBeGreaterThan(4);
+    for (const { id, pid, count } of before) expect((wakes(pid) - count) / seconds, id).toBeLessThan(60);
+  });
+
   it('names no device, visitor or host in its labels', () => {
     expect(scraped.split('\n').filter((line) => line.includes('plotted-17') || line.includes(host))).toEqual([]);
   });

@@ -14,11 +14,17 @@ export interface Health {
   close(): Promise<void>;
 }
 
+/**
+ * How often the lateness of the event loop is measured; `nodejs_eventloop_lag_*` includes this time. Each sample wakes the process: by
+ * the default of 10 ms idle services of one stack took 4 % of a core, and the caches of whoever was busy.
+ */
+const LOOP_SAMPLE_MS = 100;
+
 /** Serves `/healthz` (the process runs), `/readyz` (it can do its work) and `/metrics` on a private address. */
 export async function serveHealth(host: string, port: number, instance: string): Promise<Health> {
   const registry = new Registry();
   registry.setDefaultLabels({ instance });
-  collectDefaultMetrics({ register: registry });
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LOOP_SAMPLE_MS });
   const checks = new Map<string, ReadyCheck>();
 
   const faultsNow = (): Record<string, string> => {
