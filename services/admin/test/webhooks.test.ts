@@ -1,13 +1,15 @@
 import { Records } from '@culvert/bus';
-import { DEFAULT_LIMITS } from '@culvert/contracts';
+import { DEAD_STREAM, DEFAULT_LIMITS } from '@culvert/contracts';
 import { createLogger } from '@culvert/service-kit';
+import { type ConsumeOptions, jetstream } from '@nats-io/jetstream';
 import type { FastifyInstance } from 'fastify';
 import { Registry } from 'prom-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Stack, until } from '../../lease-manager/test/stack.ts';
 import { buildServer } from '../src/server.ts';
 import { publicLookup } from '../src/webhooks/address-guard.ts';
-import { DeadLetters } from '../src/webhooks/dead-letters.ts';
+import { deliverAll } from '../src/webhooks/courier.ts';
+import { DeadLetters, deadSubject } from '../src/webhooks/dead-letters.ts';
 import { WebhookOwners } from '../src/webhooks/owners.ts';
 import { createWebhookMetrics } from '../src/webhooks/owners-deps.ts';
 import { isSigned, Receiver } from './receiver.ts';
@@ -169,6 +171,45 @@ describe('a webhook', () => {
     await until(() => to.typesOf('judy').length === 1);
     expect(to.all.map(({ event }) => event.subject)).toEqual(['heidi', 'ivan', 'judy']);
   }, 60_000);
+});
+
+describe('a dead letter that goes while it is looked for', () => {
+  const letter = JSON.stringify({ type: 'lease.granted', subject: 'frank' });
+
+  it('is missing from the list, which comes all the same', async () => {
+    const dead = new DeadLetters(stack.bus.nc, limits);
+    for (let round = 0; round < 12; round += 1) {
+      await dead.add('going', letter, 'no answer');
+      const goes = new Promise((resolve) => setTimeout(resolve, round)).then(() => dead.forget('going'));
+      const [list] = await Promise.all([dead.list('going', 10), goes]);
+      expect(list.length).toBeLessThanOrEqual(1);
+    }
+  }, 60_000);
+
+  it('ends a replay that waits for it', async () => {
+    const dead = new DeadLetters(stack.bus.nc, limits);
+    await dead.add('replayed', letter, 'no answer');
+    const filter_subjects = deadSubject('replayed');
+    const consumer = await jetstream(stack.bus.nc).consumers.get(DEAD_STREAM, { filter_subjects });
+    // It is there when the replay begins, and gone before it is delivered.
+    const going = new Proxy(consumer, {
+      get: (of, key) => {
+        if (key !== 'consume') return Reflect.get(of, key).bind(of);
+        return async (options: ConsumeOptions) => {
+          await dead.forget('replayed');
+          return of.consume(options);
+        };
+      },
+    });
+    const results: unknown[] = [];
+    await deliverAll(going, {
+      ...{ limits, privateAllowed: true, signal: new AbortController().signal, until: Number.MAX_SAFE_INTEGER },
+      webhook: () => ({ url: 'http://127.0.0.1:1/', secret: '', types: [], devices: [], state: { kind: 'on' } }) as never,
+      onResult: (result) => results.push(result),
+      onDead: async () => {},
+    });
+    expect(results).toEqual([]);
+  }, 30_000);
 });
 
 describe('where a webhook may lead', () => {

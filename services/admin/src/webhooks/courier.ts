@@ -12,6 +12,8 @@ const AT_ONCE = 8;
 export const UNDER_WAY = 64;
 /** The server gives an event to the next owner when it heard nothing of it for so long. */
 export const ACK_WAIT_MS = 60_000;
+/** A delivery that is to end looks this often whether anything is left: the last of it may have been removed meanwhile. */
+const LEFT_MS = 2_000;
 /** However old an event is, it gets so many attempts. */
 const FEWEST_ATTEMPTS = 3;
 /** The longest wait is so many times the first one. */
@@ -52,6 +54,7 @@ export async function deliverAll(consumer: Consumer, deps: CourierDeps): Promise
   const stop = (): void => void messages.close();
   deps.signal.addEventListener('abort', stop, { once: true });
   const turns = new Turns(AT_ONCE);
+  const leaving = deps.until === undefined ? undefined : setInterval(() => void closeWhenEmpty(consumer, stop), LEFT_MS);
   try {
     for await (const message of messages) {
       if (deps.signal.aborted) break;
@@ -70,9 +73,15 @@ export async function deliverAll(consumer: Consumer, deps: CourierDeps): Promise
     await Promise.all(chains.values());
   } finally {
     clearInterval(working);
+    clearInterval(leaving);
     deps.signal.removeEventListener('abort', stop);
     await messages.close();
   }
+}
+
+async function closeWhenEmpty(consumer: Consumer, close: () => void): Promise<void> {
+  const left = await consumer.info().catch(() => undefined);
+  if (left?.num_pending === 0 && left.num_ack_pending === 0) close();
 }
 
 async function deliverOne(message: JsMsg, deps: CourierDeps, turns: Turns): Promise<void> {

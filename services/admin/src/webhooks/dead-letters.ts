@@ -4,6 +4,8 @@ import { DiscardPolicy, jetstream, jetstreamManager, RetentionPolicy, StorageTyp
 import { headers, type NatsConnection } from '@nats-io/transport-node';
 
 const REASON = 'Culvert-Reason';
+/** A list waits this long for letters that are not there any more; nats.js takes no less. */
+const LIST_MS = 1_000;
 
 export interface DeadLetter {
   event: AnyEvent;
@@ -38,8 +40,10 @@ export class DeadLetters {
     await this.ready();
     const consumer = await jetstream(this.#nc).consumers.get(DEAD_STREAM, { filter_subjects: deadSubject(webhook) });
     const letters: DeadLetter[] = [];
-    if ((await consumer.info()).num_pending === 0) return letters;
-    const messages = await consumer.consume();
+    const { num_pending } = await consumer.info();
+    if (num_pending === 0) return letters;
+    // Not for ever: what was there a moment ago may have been delivered and removed.
+    const messages = await consumer.fetch({ max_messages: num_pending, expires: LIST_MS });
     try {
       for await (const message of messages) {
         const at = Math.round(message.info.timestampNanos / 1e6);
