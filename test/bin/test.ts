@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { buildDashboard } from '../../dashboard/build.ts';
 import { installSystemPackages } from '../../deploy/local/bin/system.mjs';
 import { runChecks } from './checks.ts';
-import { runTests } from './vitest-run.ts';
+import { nameFailures, runTests } from './vitest-run.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 /** Tests that take minutes, most of them waiting: `npm run test:long`, which `.ci/run` calls after `npm test`. */
@@ -55,7 +55,6 @@ const checks = runChecks();
 const exclude = unit ? [...STACK_TESTS, ...LONG_TESTS] : files.length === 0 ? LONG_TESTS : [];
 const tests = await runTests({ root: ROOT, only: files, exclude });
 const failed = checks.failed + tests.failed;
-for (const file of tests.flaky) console.log(`FLAKY ${file}: failed once, passed when it ran alone`);
-for (const line of [...checks.failures, ...tests.failures]) console.log(`FAILED ${line}`);
+nameFailures(tests);
 console.log(`${checks.passed + tests.passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);

@@ -84,6 +84,12 @@ export async function runTests({ root, only, exclude, output = 'inherit' }: Test
   };
 }
 
+/** A line for each that failed, and for each that failed once, which `.ci/run` repeats at its end. */
+export function nameFailures({ flaky, failures }: TestResults): void {
+  for (const file of flaky) console.log(`FLAKY ${file}: failed once, passed when it ran alone`);
+  for (const line of failures) console.log(`FAILED ${line}`);
+}
+
 async function runVitest(root: string, output: 'inherit' | 'ignore', args: readonly string[]): Promise<VitestRun> {
   const folder = mkdtempSync(join(tmpdir(), 'culvert-report-'));
   const report = join(folder, 'report.json');

@@ -100,10 +100,10 @@ async function conforms(
   const words = ['--server', '{server}', '--name', '{name}', '--token-file', '{token_file}', '--warm', '{warm}'];
   const more = ['--inline', '{inline}', '--max-transfers', '{transfers}', '--json', '{mappings}'];
   const items = ITEMS.filter((item) => whole || SHORT.has(item.name));
-  const claims = [...command, ...words, ...more];
-  const results = await grade(claims, items, without);
+  const call = [...command, ...words, ...more];
+  const results = await grade(call, items, without);
   for (const { item, grade: mark, why } of results) {
-    if (mark === 'fail') missed.push({ name, command: claims, item, why });
+    if (mark === 'fail') missed.push({ name, command: call, item, why });
     else if (mark === 'pass') judge(true, `${name}: ${item.name}`);
   }
   return results;

@@ -4,16 +4,20 @@ import { join } from 'node:path';
 
 /** Files of this process; they go with it. One that was killed leaves them, and the next who wants one takes it over. */
 const ours = new Set<string>();
+process.once('exit', () => ours.forEach(remove));
 
 /**
  * Takes a name for this process, of all on this machine, until `disclaim` or its end: of two that choose a free port at once,
  * neither has bound it yet. False when a living process has it.
+ *
+ * @throws What the system says when no file can be made there at all.
  */
 export function claim(name: string): boolean {
   const file = join(tmpdir(), name);
   try {
     writeFileSync(file, String(process.pid), { flag: 'wx' });
-  } catch {
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     if (ours.has(file) || lives(file)) return false;
     try {
       rmSync(file, { force: true });
@@ -22,7 +26,6 @@ export function claim(name: string): boolean {
     }
     return claim(name);
   }
-  if (ours.size === 0) process.once('exit', () => ours.forEach(remove));
   ours.add(file);
   return true;
 }

@@ -16,7 +16,7 @@ export interface Health {
 
 /**
  * How often the lateness of the event loop is measured; `nodejs_eventloop_lag_*` includes this time. Each sample wakes the process: by
- * the default of 10 ms idle services of one stack took 4 % of a core, and the caches of whoever was busy.
+ * the default of 10 ms that was half of what an idle stack took, and it cost whoever was busy its caches.
  */
 const LOOP_SAMPLE_MS = 100;
 

@@ -4,8 +4,8 @@ import { DiscardPolicy, jetstream, jetstreamManager, RetentionPolicy, StorageTyp
 import { headers, type NatsConnection } from '@nats-io/transport-node';
 
 const REASON = 'Culvert-Reason';
-/** A list waits this long for letters that are not there any more; nats.js takes no less. */
-const LIST_MS = 1_000;
+/** A list ends when nothing has come for so long: what was there a moment ago may have been delivered and removed. */
+const SILENCE_MS = 1_000;
 
 export interface DeadLetter {
   event: AnyEvent;
@@ -40,18 +40,19 @@ export class DeadLetters {
     await this.ready();
     const consumer = await jetstream(this.#nc).consumers.get(DEAD_STREAM, { filter_subjects: deadSubject(webhook) });
     const letters: DeadLetter[] = [];
-    const { num_pending } = await consumer.info();
-    if (num_pending === 0) return letters;
-    // Not for ever: what was there a moment ago may have been delivered and removed.
-    const messages = await consumer.fetch({ max_messages: num_pending, expires: LIST_MS });
+    if ((await consumer.info()).num_pending === 0) return letters;
+    const messages = await consumer.consume();
+    const silence = setTimeout(() => void messages.close(), SILENCE_MS);
     try {
       for await (const message of messages) {
+        silence.refresh();
         const at = Math.round(message.info.timestampNanos / 1e6);
         letters.push({ event: message.json<AnyEvent>(), reason: message.headers?.get(REASON) ?? '', at });
         if (letters.length > limit) letters.shift();
         if (message.info.pending === 0) break;
       }
     } finally {
+      clearTimeout(silence);
       await messages.close();
     }
     return letters.reverse();
