@@ -2,7 +2,7 @@ import { type DestinationStream, type Logger, pino } from 'pino';
 
 export type { Logger };
 
-/** Lines may be this late, so that many of them share a system call; `fatal` ones and the last of a process are not. */
+/** Lines may be this late, those of visitors twice as much, so that many of them share a system call; `fatal` ones and the last of a process are not. */
 const GATHER_MS = 50;
 const GATHER_BYTES = 64 * 1024;
 
@@ -28,12 +28,25 @@ function gathering(): DestinationStream & { flushSync(): void } {
   };
 }
 
+/** When what is logged now has happened, in milliseconds since 1970, unless it is now. */
+let happenedAt: number | undefined;
+
+/** Log lines of `tell`, which is given that time, bear it: for those that are written later than what they tell of. */
+export function logAsOf(at: number, tell: (at: number) => void): void {
+  happenedAt = at;
+  try {
+    tell(at);
+  } finally {
+    happenedAt = undefined;
+  }
+}
+
 /** One JSON line per event on standard output; `event` is a stable dotted word, the text is for people. */
 export function createLogger(service: string, instance: string, level: string): Logger {
   const options = {
     level,
     base: { service, instance },
-    timestamp: pino.stdTimeFunctions.isoTime,
+    timestamp: () => `,"time":"${new Date(happenedAt ?? Date.now()).toISOString()}"`,
     redact: ['token', '*.token', 'authorization'],
   };
   return pino(options, gathering());

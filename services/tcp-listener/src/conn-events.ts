@@ -43,7 +43,8 @@ export class ConnEvents {
     this.#source = source;
   }
 
-  publish<N extends ConnEvent>(type: N, device: string, data: Omit<EventData<N>, 'seq' | 'listener'>): void {
+  /** @param at When it happened, in milliseconds since 1970. */
+  publish<N extends ConnEvent>(type: N, device: string, data: Omit<EventData<N>, 'seq' | 'listener'>, at = Date.now()): void {
     this.#seq += 1;
     const { id, incarnation } = this.#source;
     const event: Omit<CulvertEvent<N>, 'data'> & { data: object } = {
@@ -52,7 +53,7 @@ export class ConnEvents {
       source: `/culvert/${id}`,
       type,
       subject: device,
-      time: new Date().toISOString(),
+      time: new Date(at).toISOString(),
       datacontenttype: 'application/json',
       data: { ...data, seq: this.#seq, listener: id },
     };

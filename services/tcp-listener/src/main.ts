@@ -17,6 +17,7 @@ import { followExpiries, serveCommands } from './commands.ts';
 import { ConnEvents } from './conn-events.ts';
 import type { Device } from './device.ts';
 import { watchIdle } from './idle.ts';
+import { Later } from './later.ts';
 import { createMetrics } from './metrics.ts';
 import { OperatorRights } from './operator-rights.ts';
 import { OperatorVisits } from './operator-visits.ts';
@@ -77,6 +78,7 @@ await runService({
       return total;
     };
     const metrics = createMetrics(health.registry, {
+      before: () => later.flush(),
       visitors: () => sum((device) => device.visitors.size),
       waiting: () => sum((device) => device.waiting),
       ports: () => ports.size,
@@ -117,6 +119,7 @@ await runService({
     });
     const source = { id, incarnation: registration.record.incarnation };
     const events = new ConnEvents(bus, limits, log, metrics.droppedEvents, source);
+    const later: Later = new Later(() => void events.flush());
     const canaries = new Canaries({ id, bus, limits, rendezvous, metrics, log });
     const usage = new UsageReport({
       ...{ bus, log, instance: id, incarnation: registration.record.incarnation, everyMs: limits.USAGE_MS },
@@ -132,7 +135,7 @@ await runService({
     usage.start();
     const idle = watchIdle(tenures, limits);
     const deps = {
-      ...{ usage, tenures, ports, events, metrics, limits, log, tracing },
+      ...{ usage, tenures, ports, events, later, metrics, limits, log, tracing },
       dialling: {
         ...{ id, bus, limits, rendezvous },
         onUnanswered: (device: Device, dialledAt: number) => canaries.suspect(device, dialledAt),
@@ -173,6 +176,7 @@ await runService({
       await windDown({ registration, redis, ports, tenures, limits, log });
       await transfers.close();
       await usage.stop();
+      later.flush();
       await events.flush();
       events.stop();
       await registration.stop();

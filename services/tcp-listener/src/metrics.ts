@@ -15,6 +15,8 @@ export interface ListenerMetrics {
 
 /** What is read when somebody asks. */
 export interface ListenerGauges {
+  /** Called before anything is read. */
+  before(): void;
   visitors(): number;
   waiting(): number;
   ports(): number;
@@ -41,7 +43,10 @@ export function createMetrics(registry: Registry, gauges: ListenerGauges): Liste
       },
     });
   };
-  gauge('culvert_visitors_open', 'Visitors that are served, waiting ones included', gauges.visitors);
+  gauge('culvert_visitors_open', 'Visitors that are served, waiting ones included', () => {
+    gauges.before(); // metrics are read in the order of their registration
+    return gauges.visitors();
+  });
   gauge('culvert_visitors_waiting', 'Visitors without a transfer yet', gauges.waiting);
   gauge('culvert_transfers_open', 'Transfer connections, closing ones included', gauges.transfers);
   gauge('culvert_transfer_buffered_bytes', 'Bytes that wait for a slow peer of a transfer, both directions', gauges.buffered);

@@ -1,4 +1,5 @@
 import type { ActiveSpan } from '@culvert/service-kit';
+import type { Later } from './later.ts';
 import type { ListenerMetrics } from './metrics.ts';
 
 /** What a visitor is going through; the label of its histogram and the name of its span. */
@@ -7,14 +8,16 @@ export type Stage = 'line' | 'warm' | 'dial' | 'splice';
 /** Times the stages of one visitor: each begins where the former one ends, whether that went well or not. */
 export class Stages {
   readonly #seconds: ListenerMetrics['stageSeconds'];
+  readonly #later: Pick<Later, 'add'>;
   /** Of the whole visit; stages are its children. */
   span: ActiveSpan | undefined;
   #stage: Stage | undefined;
   #stageSpan: ActiveSpan | undefined;
   #since = 0;
 
-  constructor({ stageSeconds }: Pick<ListenerMetrics, 'stageSeconds'>) {
+  constructor({ stageSeconds }: Pick<ListenerMetrics, 'stageSeconds'>, later: Pick<Later, 'add'>) {
     this.#seconds = stageSeconds;
+    this.#later = later;
   }
 
   /** For whoever works for the stage at hand; undefined when the visit is not traced. */
@@ -31,8 +34,10 @@ export class Stages {
 
   /** The stage at hand, if any, is over. */
   end(outcome: string): void {
-    if (this.#stage === undefined) return;
-    this.#seconds.observe({ stage: this.#stage }, (performance.now() - this.#since) / 1000);
+    const stage = this.#stage;
+    if (stage === undefined) return;
+    const seconds = (performance.now() - this.#since) / 1000;
+    this.#later.add(() => this.#seconds.observe({ stage }, seconds));
     this.#stageSpan?.end(outcome);
     this.#stage = undefined;
   }

@@ -5,6 +5,7 @@ import { outcomeOf, type SpliceOptions, type SpliceResult } from '@culvert/relay
 import { type MovedBytes, randomId, type Tracing, type UsageReport } from '@culvert/service-kit';
 import { type DoorDeps, dismiss, refusalOf, turnAway } from './admission.ts';
 import type { Device, Visitor } from './device.ts';
+import type { Later } from './later.ts';
 import { Stages } from './stages.ts';
 import type { Tenures } from './tenures.ts';
 import { readFirst, traceparentIn } from './trace-context.ts';
@@ -16,6 +17,7 @@ export interface VisitorDeps extends DoorDeps {
   dialling: DialDeps;
   tenures: Tenures;
   usage: Pick<UsageReport, 'add'>;
+  later: Later;
   /** Undefined: visitors are not traced. */
   tracing?: Tracing | undefined;
 }
@@ -34,6 +36,8 @@ export interface Front {
 
 /** Transfers shorter than this send only `conn.closed`. */
 const OPENED_AFTER_MS = 1_000;
+
+const NOTHING = Buffer.alloc(0);
 
 /** The visitor hung up before it had a transfer. Not an error code: nobody is left to be told. */
 class VisitorGone extends Error {}
@@ -55,7 +59,7 @@ export async function serveVisitor(
   deps: VisitorDeps,
   front?: Front,
 ): Promise<void> {
-  const { limits, log, metrics, tenures } = deps;
+  const { later, limits, log, metrics, tenures } = deps;
   const startedAt = performance.now();
   const conn = randomId(9);
   const address = front === undefined && endpoint.scheme === 'tcp' ? (socket.remoteAddress ?? '') : undefined;
@@ -78,18 +82,19 @@ export async function serveVisitor(
     return { epoch: visitor.epoch, conn, port: endpoint.port, public_port: endpoint.public_port, visitor: from };
   };
   const watch = (): (() => void) => watchWaiting(untaken.socket, endpoint.scheme, () => life.abort(new VisitorGone()));
-  const untaken: Untaken = { socket, early: Buffer.alloc(0) };
+  const untaken: Untaken = { socket, early: NOTHING, offered: false };
   let endWatch = watch();
   let result: SpliceResult = { outcome: 'internal', toDevice: 0, toVisitor: 0 };
   let waitedMs: number | undefined;
   let opened: NodeJS.Timeout | undefined;
   let giveSlot = (): void => {};
-  const stages = new Stages(metrics);
+  const stages = new Stages(metrics, later);
   const onJoined = (): void => {
     visitor.waiting = false;
     stages.enter('splice');
-    waitedMs = Math.round(performance.now() - startedAt);
-    metrics.dialSeconds.observe(waitedMs / 1000);
+    const ms = Math.round(performance.now() - startedAt);
+    waitedMs = ms;
+    later.add(() => metrics.dialSeconds.observe(ms / 1000));
     opened = setTimeout(() => deps.events.publish('conn.opened', device.name, about()), OPENED_AFTER_MS);
     front?.joined();
   };
@@ -129,7 +134,7 @@ export async function serveVisitor(
     if (served === undefined) {
       endWatch = watch();
       stages.enter('dial');
-      const until = untaken.socket === socket ? undefined : offeredAt + limits.DIAL_MS; // it has waited for a warm one before
+      const until = untaken.offered ? offeredAt + limits.DIAL_MS : undefined;
       const transfer = await requestTransfer({ ...wanted, until, traceparent: stages.traceparent }, life.signal, deps.dialling);
       endWatch();
       onJoined();
@@ -154,18 +159,21 @@ export async function serveVisitor(
   const { outcome, toDevice, toVisitor } = result;
   deps.usage.add(device.name, countUpTo({ toDevice, toVisitor }));
   const durationMs = Math.round(performance.now() - startedAt);
-  metrics.visitors.inc({ outcome });
-  metrics.visitorSeconds.observe(durationMs / 1000);
-  metrics.bytes.inc({ direction: 'to_device' }, toDevice);
-  metrics.bytes.inc({ direction: 'to_visitor' }, toVisitor);
-  if (waitedMs === undefined) {
-    deps.events.publish('conn.failed', device.name, { ...about(), outcome, wait_ms: durationMs });
-  } else {
-    const bytes = { to_device: toDevice, to_visitor: toVisitor };
-    const times = { wait_ms: waitedMs, duration_ms: durationMs };
-    deps.events.publish('conn.closed', device.name, { ...about(), outcome, ...bytes, ...times });
-  }
-  log.info({ event: 'visitor.closed', device: device.name, ...about(), outcome, toDevice, toVisitor, waitedMs, durationMs });
+  const wasAbout = about();
+  later.add((at) => {
+    metrics.visitors.inc({ outcome });
+    metrics.visitorSeconds.observe(durationMs / 1000);
+    metrics.bytes.inc({ direction: 'to_device' }, toDevice);
+    metrics.bytes.inc({ direction: 'to_visitor' }, toVisitor);
+    if (waitedMs === undefined) {
+      deps.events.publish('conn.failed', device.name, { ...wasAbout, outcome, wait_ms: durationMs }, at);
+    } else {
+      const bytes = { to_device: toDevice, to_visitor: toVisitor };
+      const times = { wait_ms: waitedMs, duration_ms: durationMs };
+      deps.events.publish('conn.closed', device.name, { ...wasAbout, outcome, ...bytes, ...times }, at);
+    }
+    log.info({ event: 'visitor.closed', device: device.name, ...wasAbout, outcome, toDevice, toVisitor, waitedMs, durationMs });
+  });
   if (front === undefined && waitedMs === undefined && outcome !== 'visitor_gone')
     await dismiss(untaken.socket, endpoint, outcome, deps);
   untaken.socket.destroy();

@@ -25,6 +25,8 @@ export interface WarmVisit {
 export interface Untaken {
   socket: Socket;
   early: Buffer;
+  /** It has waited for a warm transfer before. */
+  offered: boolean;
 }
 
 /**
@@ -68,7 +70,7 @@ export async function visitWarm(
       return { ...result, outcome: 'visitor_gone' };
     }
     const { code, tcp, early } = result;
-    Object.assign(untaken, { socket: tcp, early });
+    Object.assign(untaken, { socket: tcp, early, offered: true });
     warmOffers.inc({ outcome: code });
     signal.throwIfAborted();
     if (REFUSED_CODES.some((refused) => refused === code)) {
