@@ -41,13 +41,30 @@ export function logAsOf(at: number, tell: (at: number) => void): void {
   }
 }
 
+type Fields = Record<string, unknown>;
+const HIDDEN = '[Redacted]';
+
+/** Tokens are in no line: not among its fields, nor among the fields of one. pino's own way costs twice what the line does. */
+function withoutTokens(fields: Fields): Fields {
+  let safe = fields;
+  for (const name of Object.keys(fields)) {
+    const value = fields[name];
+    if (name === 'token' || name === 'authorization') safe = { ...safe, [name]: HIDDEN };
+    else if (typeof value === 'object' && value !== null && 'token' in value && !(value instanceof Error)) {
+      safe = { ...safe, [name]: { ...value, token: HIDDEN } };
+    }
+  }
+  return safe;
+}
+
 /** One JSON line per event on standard output; `event` is a stable dotted word, the text is for people. */
 export function createLogger(service: string, instance: string, level: string): Logger {
   const options = {
     level,
     base: { service, instance },
     timestamp: () => `,"time":"${new Date(happenedAt ?? Date.now()).toISOString()}"`,
-    redact: ['token', '*.token', 'authorization'],
+    formatters: { log: withoutTokens },
+    serializers: { err: (error: Error) => withoutTokens(pino.stdSerializers.err(error) as unknown as Fields) },
   };
   return pino(options, gathering());
 }
