@@ -96,7 +96,6 @@ const HTTP_SERVER = 'httpAllowHalfOpen';
 function adoptAsItIs(socket: net.Socket, reader: { to?: OnRead }, onread: OnRead): Adopted {
   adoptable.delete(socket);
   reader.to = onread;
-  socket.removeAllListeners('error');
   (socket as unknown as Internals)._handle?.useUserBuffer?.(onread.buffer() ?? NOWHERE);
   return { socket, head: NOTHING };
 }

@@ -19,8 +19,9 @@ function printJson(agent: Agent, name: string): void {
     line('refused', { code, message, status, retry_in_ms: retryInMs });
   });
   agent.on('transfer', ({ id, port, outcome, toDevice, toVisitor }) => {
+    const at = Date.now();
     const fields = { id, port, outcome, to_device: toDevice, to_visitor: toVisitor };
-    outSoon(JSON.stringify({ event: 'transfer', time: new Date().toISOString(), name, ...fields }));
+    outSoon(() => JSON.stringify({ event: 'transfer', time: new Date(at).toISOString(), name, ...fields }));
   });
   agent.on('stopped', () => line('stopped', {}));
 }
@@ -60,17 +61,17 @@ function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(ms < 9_950 ? 1 : 0)} s`;
 }
 
-/** Lines of transfers may be this late: many visitors then share a write. */
+/** Lines of transfers may be this late: many visitors then share a write, and none of them waits for its line to be made. */
 const GATHER_MS = 50;
-let gathered = '';
+let gathered: (() => string)[] = [];
 let timer: NodeJS.Timeout | undefined;
 
-function outSoon(text: string): void {
+function outSoon(line: () => string): void {
   if (timer === undefined) {
     timer = setTimeout(flush, GATHER_MS);
     process.once('exit', flush);
   }
-  gathered += `${text}\n`;
+  gathered.push(line);
 }
 
 function flush(): void {
@@ -78,8 +79,9 @@ function flush(): void {
   clearTimeout(timer);
   timer = undefined;
   process.off('exit', flush);
-  process.stdout.write(gathered);
-  gathered = '';
+  const lines = gathered;
+  gathered = [];
+  process.stdout.write(lines.map((line) => `${line()}\n`).join(''));
 }
 
 function out(text: string): void {
