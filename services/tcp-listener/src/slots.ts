@@ -16,21 +16,20 @@ export class Slots {
   }
 
   /**
-   * Takes a slot; the returned function gives it back, once.
+   * Takes a slot, which `give` gives back. Undefined: it is taken at once.
    *
-   * @throws CulvertError `busy` after `timeoutMs`, or the reason of the signal.
+   * @throws CulvertError `busy` after `timeoutMs`, or the reason of the signal, as what it resolves to.
    */
-  async take(signal: AbortSignal, timeoutMs: number): Promise<() => void> {
-    signal.throwIfAborted();
-    if (this.#used < this.#limit) this.#used += 1;
-    else await this.#wait(signal, timeoutMs);
-    let given = false;
-    return () => {
-      if (given) return;
-      given = true;
-      this.#used -= 1;
-      this.#next();
-    };
+  take(signal: AbortSignal, timeoutMs: number): Promise<void> | undefined {
+    if (this.#used >= this.#limit) return this.#wait(signal, timeoutMs);
+    this.#used += 1;
+    return undefined;
+  }
+
+  /** To be called once for each that was taken. */
+  give(): void {
+    this.#used -= 1;
+    this.#next();
   }
 
   #wait(signal: AbortSignal, timeoutMs: number): Promise<void> {

@@ -87,7 +87,7 @@ export async function serveVisitor(
   let result: SpliceResult = { outcome: 'internal', toDevice: 0, toVisitor: 0 };
   let waitedMs: number | undefined;
   let opened: NodeJS.Timeout | undefined;
-  let giveSlot = (): void => {};
+  let hasSlot = false;
   const stages = new Stages(metrics, later);
   const onJoined = (): void => {
     visitor.waiting = false;
@@ -117,8 +117,12 @@ export async function serveVisitor(
       stages.span = deps.tracing.start('listener visitor', traceparentIn(untaken.early), 'server', since);
     }
     stages.enter('line');
-    giveSlot = await device.slots.take(life.signal, limits.DIAL_MS);
-    await device.warm.soon(limits.WARM_WAIT_MS);
+    life.signal.throwIfAborted();
+    const slot = device.slots.take(life.signal, limits.DIAL_MS);
+    if (slot !== undefined) await slot;
+    hasSlot = true;
+    const line = device.warm.soon(limits.WARM_WAIT_MS);
+    if (line !== undefined) await line;
     life.signal.throwIfAborted();
     const wanted = { device, port: endpoint.port, visitor: from };
     const offeredAt = performance.now();
@@ -154,7 +158,7 @@ export async function serveVisitor(
   front?.over(result.outcome);
   endWatch();
   clearTimeout(opened);
-  giveSlot();
+  if (hasSlot) device.slots.give();
   visitor.waiting = false;
   const { outcome, toDevice, toVisitor } = result;
   deps.usage.add(device.name, countUpTo({ toDevice, toVisitor }));

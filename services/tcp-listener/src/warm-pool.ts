@@ -58,17 +58,17 @@ export class WarmPool {
   }
 
   /**
-   * Resolves when one waits, or when none has come back for `ms`, at the latest after MOST_WAITS times that. Does not wait at
-   * all unless one came back within the last `ms`, and for each one that serves no more than LINE_PER_SERVING visitors do: a
+   * Resolves when one waits, or when none has come back for `ms`, at the latest after MOST_WAITS times that. Undefined, so that nobody waits at
+   * all, unless one came back within the last `ms`, and for each one that serves no more than LINE_PER_SERVING visitors do: a
    * dial costs several times what a warm transfer does, so short visitors who come all at once are better off in line. The
    * busier the machine, the more: visitors who gave up and dialled would make it busier still.
    */
-  async soon(ms: number): Promise<void> {
+  soon(ms: number): Promise<void> | undefined {
     const serving = this.#members.size - this.#waiting.size;
-    if (this.#waiting.size > 0 || performance.now() - this.#returnedAt > ms) return;
-    if (this.#line.size >= serving * LINE_PER_SERVING) return;
+    if (this.#waiting.size > 0 || performance.now() - this.#returnedAt > ms) return undefined;
+    if (this.#line.size >= serving * LINE_PER_SERVING) return undefined;
     const latest = performance.now() + ms * MOST_WAITS;
-    await new Promise<void>((resolve) => {
+    return new Promise<void>((resolve) => {
       const leave = (): void => {
         clearTimeout(timer);
         this.#line.delete(leave);
