@@ -14,6 +14,7 @@ import {
 } from '@culvert/wire';
 import { CLOSE_INTERNAL, CLOSE_NO_CODE, CLOSE_NORMAL, type Role } from './ending.ts';
 import { type MaskSource, maskSource } from './masks.ts';
+import { write } from './write.ts';
 
 /** Control frames that may wait behind data; a peer that pings without reading gets no more pongs than this holds. */
 const CONTROL_BACKLOG = 4096;
@@ -57,14 +58,14 @@ export class FrameWriter {
     if (this.#waiting.length > 0) {
       if (from >= HEADROOM && to - from <= Math.min(JOINED_BYTES, this.maxFrame)) {
         const start = this.#seal(bytes, from, from, to, bytes);
-        this.#socket.write(this.#joined(bytes.subarray(start, to)), flushed);
+        write(this.#socket, this.#joined(bytes.subarray(start, to)), flushed);
         return;
       }
       this.flush();
     }
     if (from >= HEADROOM && to - from <= this.maxFrame) {
       const start = this.#seal(bytes, from, from, to, bytes);
-      this.#socket.write(bytes.subarray(start, to), flushed);
+      write(this.#socket, bytes.subarray(start, to), flushed);
       return;
     }
     this.#socket.cork();

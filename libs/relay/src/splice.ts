@@ -1,4 +1,4 @@
-import net from 'node:net';
+import type net from 'node:net';
 import type { ErrorCode, Limits, VisitorOutcome } from '@culvert/contracts';
 import { bytesTaken, reset } from './adopt.ts';
 import { outcomeOf, outcomeOfTcp, type Role } from './ending.ts';
@@ -7,6 +7,7 @@ import { Keepalive } from './keepalive.ts';
 import type { Pace } from './pace.ts';
 import { Reader } from './reader.ts';
 import { sweep } from './sweep.ts';
+import { write } from './write.ts';
 
 export type RelayLimits = Pick<
   Limits,
@@ -164,17 +165,13 @@ export class Splice {
     if (gathered === undefined) return;
     this.#gathered = undefined;
     const { bytes, from, to } = gathered;
-    if (!this.#tcp.destroyed) this.#tcp.write(bytes.subarray(from, to), this.#flushedDown);
+    if (!this.#tcp.destroyed) write(this.#tcp, bytes.subarray(from, to), this.#flushedDown);
   }
 
   /** END came for the TCP side. */
   end(): void {
     this.handOn();
     this.downEnded = true;
-    if (this.upEnded && closesInOrder(this.#tcp)) {
-      this.settle('ok', undefined);
-      return;
-    }
     this.#tcp.end();
     this.#advance();
   }
@@ -262,11 +259,6 @@ export class Splice {
     this.settle(outcomeOfTcp(this.#link.role), 'peer_reset');
     this.#reader.drop();
   };
-}
-
-/** Nothing is left to be written or read: to close it says what a FIN would, and a write of its own less. */
-function closesInOrder(tcp: net.Socket): boolean {
-  return tcp instanceof net.Socket && !tcp.destroyed && tcp.writableLength === 0 && !('encrypted' in tcp);
 }
 
 function ignore(): void {}
