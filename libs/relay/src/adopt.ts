@@ -13,6 +13,7 @@ interface Internals {
   _handle: Handle | null;
   _server: unknown;
   server: unknown;
+  _readableState: { ended: boolean };
 }
 
 export interface OnRead {
@@ -56,29 +57,45 @@ export function connectAdoptable(options: net.TcpNetConnectOpts): net.Socket {
 
 /** Where a socket keeps what its option `onread` said, by the names of the symbols. */
 const ONREAD_KEYS = ['kBuffer', 'kBufferCb', 'kBufferGen'] as const;
+let onreadKeys: [symbol, symbol, symbol] | undefined;
 
-/** A TLS socket goes on as it is, as if it had been made with `onread`. Undefined where Node keeps that elsewhere. */
-function adoptTls(socket: net.Socket, { buffer, callback }: OnRead): Adopted | undefined {
+/** The symbols, which are the same for all sockets. Undefined where Node keeps that elsewhere. */
+function keysOf(socket: net.Socket): [symbol, symbol, symbol] | undefined {
+  if (onreadKeys !== undefined) return onreadKeys;
   const own = Object.getOwnPropertySymbols(socket);
   const keys = ONREAD_KEYS.map((name) => own.find(({ description }) => description === name));
+  if (!keys.includes(undefined)) onreadKeys = keys as [symbol, symbol, symbol];
+  return onreadKeys;
+}
+
+/** A socket goes on as it is, as if it had been made with `onread`; its bytes so far are handed out. */
+function adoptInPlace(socket: net.Socket, { buffer, callback }: OnRead): Adopted | undefined {
+  const keys = keysOf(socket);
   const handle = (socket as unknown as Internals)._handle;
-  if (keys.includes(undefined) || typeof handle?.useUserBuffer !== 'function') return undefined;
+  if (keys === undefined || typeof handle?.useUserBuffer !== 'function') return undefined;
   socket.setTimeout(0);
   socket.pause();
   const head = drain(socket);
   const first = buffer() ?? NOWHERE;
-  const values = [first, callback, buffer];
-  for (const [index, key] of keys.entries()) Object.assign(socket, { [key as symbol]: values[index] });
+  const fields = socket as unknown as Record<symbol, unknown>;
+  fields[keys[0]] = first;
+  fields[keys[1]] = callback;
+  fields[keys[2]] = buffer;
   handle.useUserBuffer(first);
   socket.pause(); // now it stops the handle as well
   return { socket, head };
 }
 
+/** Accepted by a bare `net.Server`: nobody but us has anything to do with it. Its end, once seen, is not to be seen again. */
+function isBare({ _server, _readableState }: Internals): boolean {
+  return _server !== null && !_readableState.ended && !(HTTP_SERVER in (_server as object));
+}
+const HTTP_SERVER = 'httpAllowHalfOpen';
+
 /** The same object goes on, for its new owner alone. */
 function adoptAsItIs(socket: net.Socket, reader: { to?: OnRead }, onread: OnRead): Adopted {
   adoptable.delete(socket);
   reader.to = onread;
-  socket.removeAllListeners('error');
   (socket as unknown as Internals)._handle?.useUserBuffer?.(onread.buffer() ?? NOWHERE);
   return { socket, head: NOTHING };
 }
@@ -100,12 +117,13 @@ export function adopt(old: net.Socket, onread: OnRead, onRecord?: OnRead): Adopt
   if (old.destroyed || old.errored !== null) {
     throw new CulvertError('peer_reset', 'the socket was already gone', { cause: old.errored ?? undefined });
   }
-  if ('encrypted' in old) return onRecord === undefined ? undefined : adoptTls(old, onRecord);
+  if ('encrypted' in old) return onRecord === undefined ? undefined : adoptInPlace(old, onRecord);
   const handle = from._handle;
   const raw = old instanceof net.Socket && typeof handle?.useUserBuffer === 'function';
   if (!raw || old.writableLength > 0) return undefined;
   const reader = adoptable.get(old);
   if (reader !== undefined) return adoptAsItIs(old, reader, onread);
+  if (isBare(from)) return adoptInPlace(old, onread);
   const head = drain(old);
   const options = { handle, allowHalfOpen: true, pauseOnCreate: true, highWaterMark: HIGH_WATER_MARK, onread };
   const socket = new net.Socket(options as unknown as net.SocketConstructorOpts);
@@ -123,12 +141,13 @@ export function adopt(old: net.Socket, onread: OnRead, onRecord?: OnRead): Adopt
 
 /** What a socket has read into its own buffer before it was handed over. */
 export function drain(socket: net.Socket): Buffer {
-  const chunks: Buffer[] = [];
-  for (;;) {
-    const chunk = socket.readableLength > 0 ? (socket.read() as Buffer | null) : null;
-    if (chunk === null) return Buffer.concat(chunks);
-    chunks.push(chunk);
+  let read: Buffer = NOTHING;
+  while (socket.readableLength > 0) {
+    const chunk = socket.read() as Buffer | null;
+    if (chunk === null) break;
+    read = read.length === 0 ? chunk : Buffer.concat([read, chunk]);
   }
+  return read;
 }
 
 /**

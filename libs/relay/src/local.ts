@@ -19,27 +19,33 @@ export interface LocalTarget {
  */
 export function connectLocal({ host, port, timeoutMs, signal }: LocalTarget): Promise<net.Socket> {
   const limitMs = timeoutMs ?? DEFAULT_LIMITS.LOCAL_CONNECT_MS;
-  const { promise, resolve, reject } = Promise.withResolvers<net.Socket>();
   if (signal?.aborted) return Promise.reject(new CulvertError('bye', 'stopped by the caller', { cause: signal.reason }));
   const socket = connectAdoptable({ host, port, allowHalfOpen: true, noDelay: true, autoSelectFamily: true });
   const where = `${host.includes(':') ? `[${host}]` : host}:${port}`;
-  const fail = (error: CulvertError): void => {
-    socket.destroy();
-    reject(error);
-  };
-  const deadline = setTimeout(
-    () => fail(new CulvertError('local_timeout', `${where} did not answer within ${limitMs} ms`)),
-    limitMs,
-  );
-  const onAbort = (): void => fail(new CulvertError('bye', 'stopped by the caller', { cause: signal?.reason }));
-  signal?.addEventListener('abort', onAbort, { once: true });
-  socket.once('connect', () => resolve(socket));
-  socket.on('error', (error: NodeJS.ErrnoException) => {
-    const code = error.code === 'ETIMEDOUT' ? 'local_timeout' : 'local_refused';
-    fail(new CulvertError(code, `${where}: ${error.message}`, { cause: error }));
-  });
-  return promise.finally(() => {
-    clearTimeout(deadline);
-    signal?.removeEventListener('abort', onAbort);
+  return new Promise((resolve, reject) => {
+    const settle = (): void => {
+      clearTimeout(deadline);
+      signal?.removeEventListener('abort', onAbort);
+    };
+    const fail = (error: CulvertError): void => {
+      settle();
+      socket.destroy();
+      reject(error);
+    };
+    const deadline = setTimeout(
+      () => fail(new CulvertError('local_timeout', `${where} did not answer within ${limitMs} ms`)),
+      limitMs,
+    );
+    const onAbort = (): void => fail(new CulvertError('bye', 'stopped by the caller', { cause: signal?.reason }));
+    signal?.addEventListener('abort', onAbort, { once: true });
+    socket.once('connect', () => {
+      settle();
+      resolve(socket);
+    });
+    // Stays: an error before it is adopted must have a listener.
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      const code = error.code === 'ETIMEDOUT' ? 'local_timeout' : 'local_refused';
+      fail(new CulvertError(code, `${where}: ${error.message}`, { cause: error }));
+    });
   });
 }

@@ -1,4 +1,4 @@
-import type net from 'node:net';
+import net from 'node:net';
 import type { ErrorCode, Limits, VisitorOutcome } from '@culvert/contracts';
 import { bytesTaken, reset } from './adopt.ts';
 import { outcomeOf, outcomeOfTcp, type Role } from './ending.ts';
@@ -172,6 +172,10 @@ export class Splice {
   end(): void {
     this.handOn();
     this.downEnded = true;
+    if (this.upEnded && closesInOrder(this.#tcp)) {
+      this.settle('ok', undefined);
+      return;
+    }
     this.#tcp.end();
     this.#advance();
   }
@@ -259,6 +263,11 @@ export class Splice {
     this.settle(outcomeOfTcp(this.#link.role), 'peer_reset');
     this.#reader.drop();
   };
+}
+
+/** Nothing is left to be written or read: to close it says what a FIN would, and a write of its own less. */
+function closesInOrder(tcp: net.Socket): boolean {
+  return tcp instanceof net.Socket && !tcp.destroyed && tcp.writableLength === 0 && !('encrypted' in tcp);
 }
 
 function ignore(): void {}
