@@ -23,7 +23,7 @@ export function refusalOf(
   const ofAddress = policy.visitorsPerAddress ?? limits.VISITORS_PER_ADDRESS;
   if (tcp && device.visitorsFrom(address) >= ofAddress) return 'busy';
   const most = Math.min(limits.VISITORS_PER_DEVICE, policy.visitors);
-  if (device.visitors.size >= most || device.waiting >= limits.VISITORS_WAITING_PER_DEVICE) return 'busy';
+  if (device.visitors.size >= most || device.holdsWaiting(limits.VISITORS_WAITING_PER_DEVICE)) return 'busy';
   return policy.takesVisitor(tcp ? limits.NEW_VISITORS_PER_DEVICE : undefined) ? undefined : 'busy';
 }
 

@@ -119,6 +119,11 @@ export class Device {
     return count;
   }
 
+  /** Do so many visitors wait? They are counted only if there are as many at all. */
+  holdsWaiting(count: number): boolean {
+    return this.visitors.size >= count && this.waiting >= count;
+  }
+
   change(tenure: Tenure | undefined): void {
     const before = this.#tenure;
     this.#tenure = tenure;

@@ -1,5 +1,4 @@
 import type { ActiveSpan } from '@culvert/service-kit';
-import type { Later } from './later.ts';
 import type { ListenerMetrics } from './metrics.ts';
 
 /** What a visitor is going through; the label of its histogram and the name of its span. */
@@ -8,16 +7,16 @@ export type Stage = 'line' | 'warm' | 'dial' | 'splice';
 /** Times the stages of one visitor: each begins where the former one ends, whether that went well or not. */
 export class Stages {
   readonly #seconds: ListenerMetrics['stageSeconds'];
-  readonly #later: Pick<Later, 'add'>;
   /** Of the whole visit; stages are its children. */
   span: ActiveSpan | undefined;
   #stage: Stage | undefined;
   #stageSpan: ActiveSpan | undefined;
   #since = 0;
+  /** In seconds; not told yet. */
+  #ended: { stage: Stage; seconds: number }[] = [];
 
-  constructor({ stageSeconds }: Pick<ListenerMetrics, 'stageSeconds'>, later: Pick<Later, 'add'>) {
+  constructor({ stageSeconds }: Pick<ListenerMetrics, 'stageSeconds'>) {
     this.#seconds = stageSeconds;
-    this.#later = later;
   }
 
   /** For whoever works for the stage at hand; undefined when the visit is not traced. */
@@ -36,9 +35,14 @@ export class Stages {
   end(outcome: string): void {
     const stage = this.#stage;
     if (stage === undefined) return;
-    const seconds = (performance.now() - this.#since) / 1000;
-    this.#later.add(() => this.#seconds.observe({ stage }, seconds));
+    this.#ended.push({ stage, seconds: (performance.now() - this.#since) / 1000 });
     this.#stageSpan?.end(outcome);
     this.#stage = undefined;
+  }
+
+  /** Puts the stages that are over into the histogram. */
+  tell(): void {
+    for (const { stage, seconds } of this.#ended) this.#seconds.observe({ stage }, seconds);
+    this.#ended = [];
   }
 }

@@ -88,13 +88,16 @@ export async function serveVisitor(
   let waitedMs: number | undefined;
   let opened: NodeJS.Timeout | undefined;
   let hasSlot = false;
-  const stages = new Stages(metrics, later);
+  const stages = new Stages(metrics);
   const onJoined = (): void => {
     visitor.waiting = false;
     stages.enter('splice');
     const ms = Math.round(performance.now() - startedAt);
     waitedMs = ms;
-    later.add(() => metrics.dialSeconds.observe(ms / 1000));
+    later.add(() => {
+      stages.tell();
+      metrics.dialSeconds.observe(ms / 1000);
+    });
     opened = setTimeout(() => deps.events.publish('conn.opened', device.name, about()), OPENED_AFTER_MS);
     front?.joined();
   };
@@ -165,6 +168,7 @@ export async function serveVisitor(
   const durationMs = Math.round(performance.now() - startedAt);
   const wasAbout = about();
   later.add((at) => {
+    stages.tell();
     metrics.visitors.inc({ outcome });
     metrics.visitorSeconds.observe(durationMs / 1000);
     metrics.bytes.inc({ direction: 'to_device' }, toDevice);
