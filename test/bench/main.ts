@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { bore } from './drivers/bore.ts';
 import { cRelay } from './drivers/c-relay.ts';
 import { chisel } from './drivers/chisel.ts';
-import { culvert, culvertDirect, culvertNative, culvertReplicas, culvertTls } from './drivers/culvert.ts';
+import { culvert, culvertDirect, culvertNative, culvertReplicas, culvertTls, culvertTlsDirect } from './drivers/culvert.ts';
 import { direct } from './drivers/direct.ts';
 import type { Driver, Path } from './drivers/driver.ts';
 import { frpMux, frpPool } from './drivers/frp.ts';
@@ -34,6 +34,7 @@ const DRIVERS: readonly Driver[] = [
     culvertDirect,
     culvertNative,
     culvertTls,
+    culvertTlsDirect,
     culvertReplicas,
     relayAlone,
     direct,

@@ -9,10 +9,10 @@ export const UNBOUNDED = {
   CULVERT_LIMIT_EDGE_REQUESTS_PER_ADDRESS: '1000000',
 };
 
-/** Settings of a stack whose agents dial their transfers at the listener, past the edge. */
-export async function published(): Promise<Record<string, string>> {
+/** Settings of a stack whose agents dial their transfers at the listener, past the edge; with TLS, the listener ends it. */
+export async function published(tls = false): Promise<Record<string, string>> {
   const port = String(await freePort());
-  return { CULVERT_LISTEN_PORT: port, CULVERT_TRANSFER_URL: `ws://127.0.0.1:${port}` };
+  return { CULVERT_TRANSFER_PORT: port, CULVERT_TRANSFER_URL: tls ? `wss://localhost:${port}` : `ws://127.0.0.1:${port}` };
 }
 
 /** All descendants of a process. */

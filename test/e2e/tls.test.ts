@@ -21,9 +21,11 @@ let agent: RunningAgent;
 let token: string;
 let plain: string;
 let demo: URL;
-/** Stands in front of the listener as an operator's TLS would; what comes here was dialled directly. */
-let published: tls.Server;
+/** The address that is published, in front of the listener's port; what goes on from here was dialled directly. */
+let published: net.Server;
 let direct = 0;
+/** Takes the listener's place where set. */
+let impostor: tls.Server | undefined;
 const sockets = new Set<net.Socket>();
 const accesses: RunningAccess[] = [];
 
@@ -39,15 +41,17 @@ beforeAll(async () => {
       CULVERT_LIMIT_HANDSHAKE_MS: '4000',
       CULVERT_LIMIT_ACQUIRE_MS: '3500',
       CULVERT_LIMIT_PROBE_MS: '1000',
-      CULVERT_LISTEN_PORT: String(listenerPort),
+      CULVERT_TRANSFER_PORT: String(listenerPort),
       CULVERT_TRANSFER_URL: `wss://localhost:${publishedPort}`,
     },
   });
   demo = new URL(stack.info.demo as string);
   plain = `http://127.0.0.1:${stack.env.CULVERT_PORT}`;
-  const files = join(stack.stateDir, 'tls');
-  const served = { cert: readFileSync(join(files, 'edge.pem')), key: readFileSync(join(files, 'edge.key')) };
-  published = tls.createServer(served, (socket) => {
+  published = net.createServer((socket) => {
+    if (impostor !== undefined) {
+      impostor.emit('connection', socket);
+      return;
+    }
     const onward = net.connect(listenerPort, '127.0.0.1');
     direct += 1;
     sockets.add(socket).add(onward);
@@ -132,7 +136,8 @@ describe('a visitor of a stack with TLS', () => {
 
 it('strangers who only hold places lose them at every port that speaks TLS, and at the plain one', async () => {
   const ports = (await openPorts(stack)).filter(({ name }) => ['edge', 'admin', 'edge, plain port'].includes(name));
-  expect(ports.length).toBe(3);
+  ports.push({ name: 'transfers', host: '127.0.0.1', port: Number(stack.env.CULVERT_TRANSFER_PORT) });
+  expect(ports.length).toBe(4);
   const within = ports.filter(({ name }) => name !== 'edge, plain port');
   const holds = Object.keys(HOLDS) as Hold[];
   await Promise.all(
@@ -156,7 +161,9 @@ describe('a device of a stack with TLS', () => {
     const files = join(stack.stateDir, 'tls');
     const args = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-noenc', '-subj', '/CN=localhost'];
     await client('openssl', [...args, '-keyout', join(files, 'wrong.key'), '-out', join(files, 'wrong.pem')]);
-    published.setSecureContext({ cert: readFileSync(join(files, 'wrong.pem')), key: readFileSync(join(files, 'wrong.key')) });
+    const wrong = { cert: readFileSync(join(files, 'wrong.pem')), key: readFileSync(join(files, 'wrong.key')) };
+    let met = 0;
+    impostor = tls.createServer(wrong).on('tlsClientError', () => (met += 1));
     const before = direct;
     const mappings = [`tcp:7=127.0.0.1:${tcp.port}`];
     const wary = await stack.runAgent({ name: 'wary', token: await stack.addDevice('wary'), mappings });
@@ -164,6 +171,8 @@ describe('a device of a stack with TLS', () => {
       expect((await tcpVisitor(wary.endpoint(7).public_port as number, text)).data.toString()).toBe(text);
     }
     await wary.stop();
+    impostor = undefined;
+    expect(met).toBeGreaterThan(0);
     expect(direct).toBe(before);
   });
 

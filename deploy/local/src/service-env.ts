@@ -53,7 +53,7 @@ export function serviceEnv(
     'tcp-listener': {
       CULVERT_HEARTBEAT: heartbeat,
       CULVERT_EDGE_SECRET: addresses.edgeSecret,
-      ...passed(['CULVERT_TRANSFER_URL', 'CULVERT_LISTEN_PORT']), // where the one listener of a local stack is published
+      ...publishing(tls),
       ...(addresses.ports === undefined ? {} : { CULVERT_TCP_PORTS: addresses.ports.join('-') }),
     },
     admin: {
@@ -80,4 +80,11 @@ export function serviceEnv(
     ...(settings.otlpUrl === undefined ? {} : { CULVERT_OTLP_URL: settings.otlpUrl }),
     ...special[service],
   };
+}
+
+/** Where the one listener of a local stack is published; with the edge's certificate where there is one and devices come by wss. */
+function publishing(tls: ServedTls | undefined): Record<string, string> {
+  const told = passed(['CULVERT_TRANSFER_URL', 'CULVERT_TRANSFER_PORT']);
+  if (tls === undefined || told.CULVERT_TRANSFER_PORT === undefined || told.CULVERT_TRANSFER_URL?.startsWith('ws:')) return told;
+  return { ...told, CULVERT_TLS_CERT_FILE: tls.edge.certificate, CULVERT_TLS_KEY_FILE: tls.edge.key };
 }

@@ -36,6 +36,7 @@ export const LIMITS = {
   HANDSHAKE_MS: ms(10 * SECOND, 100, MINUTE, 'a handshake that takes longer is not a device that works'),
   HANDSHAKE_BYTES: bytes(8 * KIB, KIB, 64 * KIB, 'request line and headers of a handshake; the longest legal one is under 2 KiB'),
   HANDSHAKES_PENDING: count(512, 1, 100_000, 'unauthenticated handshakes at once in one instance; bounds their memory'),
+  TLS_FILES_MS: ms(MINUTE, 10, HOUR, 'how often services that end TLS themselves look whether its files were renewed'),
   ACQUIRES_AT_ONCE: count(
     64,
     1,

@@ -31,22 +31,28 @@ export class FrameWriter {
   readonly #role: Role;
   readonly #mask: MaskSource;
   readonly #pongLimit: number;
+  readonly #onFlushed: (() => void) | undefined;
   /** Small frames of this turn that are not written yet, so that they share a system call. */
   #waiting: Buffer[] = [];
   #flushing = false;
   #soon: NodeJS.Timeout | undefined;
 
-  /** @param maxBacklog Bytes of data that may wait at once (one read); control frames come on top. */
+  /**
+   * @param maxBacklog Bytes of data that may wait at once (one read); control frames come on top.
+   * @param onFlushed A write that is none of data was flushed: whoever waits for an empty socket may go on.
+   */
   constructor(
     socket: net.Socket,
     options: { role: Role; mask?: 'random' | 'zero'; maxFrame?: number },
     maxBacklog: number = DEFAULT_LIMITS.TRANSFER_BUFFER_BYTES,
+    onFlushed?: () => void,
   ) {
     this.#socket = socket;
     this.#role = options.role;
     this.#mask = maskSource(options.role, options.mask);
     this.maxFrame = options.maxFrame ?? (options.role === 'client' ? LIMITS.MAX_FRAME_BYTES.max : DEFAULT_LIMITS.MAX_FRAME_BYTES);
     this.#pongLimit = maxBacklog + CONTROL_BACKLOG;
+    this.#onFlushed = onFlushed;
   }
 
   /**
@@ -84,6 +90,11 @@ export class FrameWriter {
     if (this.#socket.writable) this.#socket.write(encodeFrame(OPCODE.binary, payload, this.#mask()), flushed);
   }
 
+  /** What goes before the first frame: the answer to the handshake. */
+  greet(answer: string): void {
+    if (this.#socket.writable) this.#socket.write(answer, this.#onFlushed);
+  }
+
   /** END of our direction. */
   end(): void {
     this.#write(encodeEnd(this.#mask()));
@@ -112,7 +123,7 @@ export class FrameWriter {
   readonly flush = (): void => {
     if (this.#waiting.length === 0) return;
     const frames = this.#joined();
-    if (this.#socket.writable) this.#socket.write(frames);
+    if (this.#socket.writable) this.#socket.write(frames, this.#onFlushed);
   };
 
   ping(): void {

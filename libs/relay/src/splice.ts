@@ -131,6 +131,11 @@ export class Splice {
     this.#reader.start();
   }
 
+  /** Something of ours that was no data of the visitor has left the WebSocket: over TLS, what is written waits for a turn or more. */
+  wake(): void {
+    this.#reader.flushed();
+  }
+
   /** Data came for the TCP side, and goes there. Not to be called after `end`. */
   write(bytes: Buffer, from: number, to: number): void {
     this.gather(bytes, from, to);

@@ -16,6 +16,8 @@ export interface TransferOptions {
   maxFrame?: number;
   /** Bytes that came behind the handshake. */
   head?: Buffer;
+  /** The answer to the handshake, where the caller has not written it and seen it flushed: a visitor's bytes wait for an empty socket. */
+  answer?: string;
   /** A client's mask. Default `random`; `zero` is for TLS only. */
   mask?: 'random' | 'zero';
   /** While there is no visitor, the server pings this often, and both sides give up after 2.5 of it without a sign of life. Default: neither. */
@@ -107,7 +109,8 @@ export class Transfer {
       ahead: () => this.#parser.ahead,
     });
     this.#socket = this.#reader.attach(socket, options.head);
-    this.#writer = new FrameWriter(this.#socket, options, limits.TRANSFER_BUFFER_BYTES);
+    this.#writer = new FrameWriter(this.#socket, options, limits.TRANSFER_BUFFER_BYTES, () => this.#splice?.wake());
+    if (options.answer !== undefined) this.#writer.greet(options.answer);
     this.#watch = new FlushWatch(this.#socket);
     this.#keepalive = new Keepalive(this.#socket);
     this.#link = {

@@ -5,10 +5,10 @@ import type http from 'node:http';
 import https from 'node:https';
 import type net from 'node:net';
 import { ERRORS } from '@culvert/contracts';
-import { encodeClose, encodeEnd, encodeFrame, FrameParser, OPCODE } from '@culvert/wire';
+import { encodeClose, encodeEnd, encodeFrame, FrameParser, OPCODE, renderUpgrade } from '@culvert/wire';
 import { afterEach, describe, expect, it } from 'vitest';
 import { dialTransfer, Transfer, type UpgradedSocket } from '../src/index.ts';
-import { Cleanup, readAll, TARGET, tcpPair, UpgradeServer, until } from './support.ts';
+import { Cleanup, listen, readAll, TARGET, tcpPair, UpgradeServer, until } from './support.ts';
 
 const fixture = (name: string): Buffer => readFileSync(new URL(`./fixtures/${name}`, import.meta.url));
 const TLS = { key: fixture('key.pem'), cert: fixture('cert.pem') };
@@ -68,6 +68,31 @@ describe('a transfer over TLS', () => {
       expect(digest(atLocal)).toBe(digest(up));
       expect(digest(atVisitor)).toBe(digest(down));
       for (const result of await Promise.all(results)) expect(result.outcome).toBe('ok');
+    }
+  });
+
+  it('reads a visitor who has spoken already, although the answer to the handshake has not left yet', async () => {
+    for (let round = 0; round < 3; round += 1) {
+      const near = https.createServer(TLS);
+      const port = await listen(near, cleanup);
+      const asked = new Promise<[http.IncomingMessage, net.Socket, Buffer]>((resolve) => {
+        near.once('upgrade', (request, socket, head) => resolve([request, socket as net.Socket, head]));
+      });
+      const visitor = await tcpPair(cleanup);
+      visitor.outside.end('what it has to say');
+      const dialling = dialTransfer({ ...TARGET, port, tls: { ca: TLS.cert } }, { maxFrame: MAX_FRAME });
+      const [request, socket, head] = await asked;
+      const answer = renderUpgrade(String(request.headers['sec-websocket-key']));
+      const server = new Transfer(socket, { role: 'server', head, answer, maxFrame: MAX_FRAME });
+      expect(socket.writableLength).toBeGreaterThan(0);
+      const result = server.splice(visitor.inside);
+      const client = await dialling;
+      cleanup.add(client, () => client.cut());
+      const local = await tcpPair(cleanup);
+      void client.splice(local.inside);
+      expect((await readAll(local.outside)).toString()).toBe('what it has to say');
+      local.outside.end();
+      expect((await result).outcome).toBe('ok');
     }
   });
 

@@ -1,7 +1,9 @@
-import { createServer, type IncomingMessage, type Server } from 'node:http';
+import { createServer, type IncomingMessage } from 'node:http';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { ErrorCode, Limits } from '@culvert/contracts';
 import { listen } from './health.ts';
+import type { ServedCertificate } from './served-certificate.ts';
 
 export interface HandshakeRefusal {
   code: ErrorCode;
@@ -30,6 +32,8 @@ export interface HandshakeServerOptions {
   host: string;
   port: number;
   limits: Limits;
+  /** Present: it speaks TLS. */
+  certificate?: ServedCertificate | undefined;
   /** The whole HTTP answer of a refusal. */
   render(refusal: HandshakeRefusal): string;
   /** Requests without an upgrade come here as well: the handler's checks name what is missing. */
@@ -52,20 +56,27 @@ const spreadMs = (): number => AWAY_MIN_MS + Math.random() * (AWAY_MAX_MS - AWAY
 
 /**
  * An HTTP server for handshakes only: each is bounded in size (HANDSHAKE_BYTES) and time (HANDSHAKE_MS, from accept to
- * take), all of them in number (HANDSHAKES_PENDING). A refused client is given CLOSE_MS to read why.
+ * take), all of them in number (HANDSHAKES_PENDING). A refused client is given CLOSE_MS to read why. Where there is TLS, its
+ * handshake may take as long by itself; who comes while too many are in it is cut.
  */
 export async function serveHandshakes(options: HandshakeServerOptions): Promise<HandshakeServer> {
-  const { limits, render } = options;
+  const { limits, render, certificate } = options;
   const pending = new Map<Socket, Guard>();
   let admitted = 0;
-  const server: Server = createServer({
+  const bounds = {
     maxHeaderSize: limits.HANDSHAKE_BYTES,
     requestTimeout: 0, // the guard of each socket has the one deadline
     headersTimeout: 0,
     noDelay: true,
-  });
+  };
+  const server =
+    certificate === undefined
+      ? createServer(bounds)
+      : createTlsServer({ ...bounds, ...certificate.pair, minVersion: 'TLSv1.2', handshakeTimeout: limits.HANDSHAKE_MS });
+  const shaking = 'setSecureContext' in server ? boundTls(server, limits.HANDSHAKES_PENDING) : () => 0;
+  if ('setSecureContext' in server) certificate?.follow(server, limits.TLS_FILES_MS);
 
-  server.on('connection', (socket: Socket) => {
+  server.on(certificate === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
     const full = pending.size - admitted >= limits.HANDSHAKES_PENDING;
     const guard = new Guard(socket, limits, render);
     pending.set(socket, guard);
@@ -95,7 +106,9 @@ export async function serveHandshakes(options: HandshakeServerOptions): Promise<
   server.on('request', (request) => start(request, request.socket, Buffer.alloc(0)));
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     const tooLarge = error.code === 'HPE_HEADER_OVERFLOW';
-    pending.get(socket as Socket)?.refuse({
+    const guard = pending.get(socket as Socket);
+    if (guard === undefined) socket.destroy(); // its TLS handshake failed, or the client has left
+    guard?.refuse({
       code: tooLarge ? 'too_large' : 'bad_request',
       message: tooLarge ? `the request's head is larger than ${limits.HANDSHAKE_BYTES} bytes` : 'this is not an HTTP/1.1 request',
     });
@@ -105,14 +118,34 @@ export async function serveHandshakes(options: HandshakeServerOptions): Promise<
   return {
     address: family === 'IPv6' ? `[${address}]:${port}` : `${address}:${port}`,
     get pending() {
-      return pending.size - admitted;
+      return pending.size - admitted + shaking();
     },
     close: async () => {
+      certificate?.stop();
       const closed = new Promise((done) => server.close(done));
       for (const socket of pending.keys()) socket.destroy();
       await closed;
     },
   };
+}
+
+/** Cuts who comes while `most` are in their TLS handshakes; answers how many are. */
+function boundTls(server: TlsServer, most: number): () => number {
+  let open = 0;
+  let secure = 0;
+  server.on('connection', (raw: Socket) => {
+    if (open - secure >= most) {
+      raw.destroy();
+      return;
+    }
+    open += 1;
+    raw.once('close', () => (open -= 1));
+  });
+  server.on('secureConnection', (socket) => {
+    secure += 1;
+    socket.once('close', () => (secure -= 1));
+  });
+  return () => Math.max(0, open - secure); // of one connection, either may close first
 }
 
 /** Watches one socket from accept until its handshake is refused, taken, or the client leaves. */

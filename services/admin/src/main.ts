@@ -1,7 +1,16 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Server as TlsServer } from 'node:tls';
 import { Records } from '@culvert/bus';
-import { edgeNetworks, InstanceRegistration, readHost, runService, setting } from '@culvert/service-kit';
+import {
+  edgeNetworks,
+  faultsOfTlsFiles,
+  InstanceRegistration,
+  readHost,
+  runService,
+  ServedCertificate,
+  setting,
+  tlsFiles,
+} from '@culvert/service-kit';
 import { Counter } from 'prom-client';
 import { CertificateWatch } from './certificate-watch.ts';
 import { buildServer } from './server.ts';
@@ -34,13 +43,9 @@ await runService({
     CULVERT_EDGE_NETWORKS: edgeNetworks(),
     /** Where `npm run build:dashboard` has put it. */
     CULVERT_DASHBOARD_DIR: { read: setting.text(), fallback: join(import.meta.dirname, '../../../dashboard/dist') },
-    CULVERT_TLS_CERT_FILE: { read: setting.text(), fallback: '' },
-    CULVERT_TLS_KEY_FILE: { read: setting.text(), fallback: '' },
+    ...tlsFiles(),
   },
-  check: ({ CULVERT_TLS_CERT_FILE: certificate, CULVERT_TLS_KEY_FILE: key }) =>
-    (certificate === '') === (key === '')
-      ? []
-      : ['CULVERT_TLS_CERT_FILE and CULVERT_TLS_KEY_FILE go together; expected both or none'],
+  check: faultsOfTlsFiles,
   async start({ id, config, limits, log, redis, bus, health, onStop }) {
     const visitors = new Visitors({
       ...{ redis, bus, limits, log },
@@ -52,6 +57,7 @@ await runService({
     });
     await visitors.start();
     onStop('visitors', () => visitors.stop());
+    const certificate = config.CULVERT_TLS_CERT_FILE === '' ? undefined : new ServedCertificate(config, log);
     const app = await buildServer({
       visitors,
       redis,
@@ -67,15 +73,14 @@ await runService({
       access: config.CULVERT_ACCESS === 'private' ? 'private' : 'public',
       domain: config.CULVERT_DOMAIN,
       ...(config.CULVERT_EDGE_URL === '' ? {} : { edge: new URL(config.CULVERT_EDGE_URL) }),
-      ...(config.CULVERT_TLS_CERT_FILE === ''
-        ? {}
-        : { tls: { cert: readFileSync(config.CULVERT_TLS_CERT_FILE), key: readFileSync(config.CULVERT_TLS_KEY_FILE) } }),
+      ...(certificate === undefined ? {} : { tls: certificate.pair }),
       side: {
         scheme: config.CULVERT_PUBLIC_SCHEME === 'https' ? 'https' : 'http',
         port: config.CULVERT_PUBLIC_PORT,
         tcpHost: config.CULVERT_PUBLIC_HOST || config.CULVERT_DOMAIN,
       },
     });
+    if (app.server instanceof TlsServer) certificate?.follow(app.server, limits.TLS_FILES_MS);
     const host = config.CULVERT_LISTEN_HOST;
     const address = new URL(await app.listen({ host, port: config.CULVERT_LISTEN_PORT })).host;
     log.info({ event: 'admin.listening', address });
@@ -93,6 +98,7 @@ await runService({
     onStop('certificates', () => certificates.stop());
     onStop('webhooks', () => owners.stop());
     onStop('api', async () => {
+      certificate?.stop();
       await registration.stop();
       await app.close();
     });

@@ -1,13 +1,11 @@
 import type { Socket } from 'node:net';
-import { CulvertError, HEARTBEAT_DEFAULT_MS, HEARTBEAT_MAX_MS, HEARTBEAT_MIN_MS } from '@culvert/contracts';
+import { CulvertError } from '@culvert/contracts';
 import {
-  edgeNetworks,
   InstanceRegistration,
   MANY_DESCRIPTORS,
   Reassertion,
-  readHost,
   runService,
-  setting,
+  ServedCertificate,
   UsageReport,
   watchFill,
 } from '@culvert/service-kit';
@@ -24,6 +22,7 @@ import { OperatorVisits } from './operator-visits.ts';
 import { PublicPorts } from './public-ports.ts';
 import { Reconciler } from './reconcile.ts';
 import { Rendezvous } from './rendezvous.ts';
+import { faultsOfSettings, SETTINGS } from './settings.ts';
 import { SittingOut } from './sitting-out.ts';
 import { Tenures } from './tenures.ts';
 import { Traces } from './trace.ts';
@@ -36,28 +35,8 @@ const SERVICE = 'tcp-listener';
 
 await runService({
   name: SERVICE,
-  settings: {
-    CULVERT_LISTEN_HOST: { read: readHost, fallback: '127.0.0.1', internal: true },
-    CULVERT_LISTEN_PORT: { read: setting.integer(0, 65_535), fallback: 0 },
-    CULVERT_TCP_PORTS: { read: setting.portRange(), fallback: [20_000, 20_999] as const },
-    CULVERT_TCP_HOST: { read: readHost, fallback: '::' },
-    CULVERT_HTTP_HOST: { read: readHost, fallback: '127.0.0.1', internal: true },
-    CULVERT_EDGE_NETWORKS: edgeNetworks(),
-    CULVERT_HEARTBEAT: { read: setting.duration(HEARTBEAT_MIN_MS, HEARTBEAT_MAX_MS), fallback: HEARTBEAT_DEFAULT_MS },
-    CULVERT_TRANSFER_URL: {
-      read: setting.text(/^wss?:\/\/[^/?#@\s]{1,200}$/, 'a base URL such as wss://transfers.example.com, without a path'),
-      fallback: '',
-    },
-    CULVERT_EDGE_SECRET: {
-      read: setting.text(/^[\x21-\x7e]{1,256}$/, '1 to 256 visible characters'),
-      fallback: '',
-      secret: true,
-    },
-  },
-  check: ({ CULVERT_LISTEN_PORT: port, CULVERT_TCP_PORTS: [first, last] }) =>
-    port < first || port > last
-      ? []
-      : [`CULVERT_LISTEN_PORT=${port} lies within CULVERT_TCP_PORTS=${first}-${last}; expected a port outside of it`],
+  settings: SETTINGS,
+  check: faultsOfSettings,
   needs: ({ CULVERT_TCP_PORTS: ports }) => ({ descriptors: MANY_DESCRIPTORS, connections: true, ports }),
   stopMs: (limits) => limits.WIND_DOWN_MS + limits.STOP_MS,
   async start({ id, config, limits, log, redis, bus, health, tracing, onStop }) {
@@ -92,7 +71,7 @@ await runService({
     });
     watchFill(health.registry, {
       conn_events: () => events.waiting / limits.EVENT_RING,
-      handshakes: () => transfers.pending / limits.HANDSHAKES_PENDING,
+      handshakes: () => transfers.fill,
       warm_transfers: () => budget.waiting / Math.max(1, limits.WARM_PER_LISTENER),
       public_ports: () => ports.size / (config.CULVERT_TCP_PORTS[1] - config.CULVERT_TCP_PORTS[0] + 1),
     });
@@ -101,11 +80,16 @@ await runService({
       return serveVisitor(socket, endpoint, device, deps, front);
     });
     const rights = new OperatorRights(visits, bus, limits.RECHECK_MS, log);
+    const certificate = config.CULVERT_TLS_CERT_FILE === '' ? undefined : new ServedCertificate(config, log);
     const transfers = await serveTransfers({
       ...{ id, limits, log, metrics, rendezvous, tenures, grants, operators: visits },
       heartbeatMs: config.CULVERT_HEARTBEAT,
       host: config.CULVERT_LISTEN_HOST,
       port: config.CULVERT_LISTEN_PORT,
+      published:
+        config.CULVERT_TRANSFER_PORT === 0
+          ? undefined
+          : { host: config.CULVERT_TRANSFER_HOST, port: config.CULVERT_TRANSFER_PORT, certificate },
     });
     const registration = new InstanceRegistration(redis, limits, log, {
       ...{ id, service: SERVICE, address: transfers.address },

@@ -87,8 +87,8 @@ export class OperatorVisits {
       joined: () => {
         const { socket, head } = handshake;
         if (!handshake.take()) return;
-        socket.write(renderUpgrade(asked.key));
-        const options = { role: 'server', maxFrame: asked.max_frame, head, limits: this.#limits } as const;
+        const answer = renderUpgrade(asked.key);
+        const options = { role: 'server', maxFrame: asked.max_frame, head, answer, limits: this.#limits } as const;
         const made: Transfer = new Transfer(socket, { ...options, onGone: () => transfers.delete(made) });
         transfers.add(made);
         transfer = made;

@@ -1,6 +1,13 @@
 import { ACCESS_PATH, CulvertError, type Limits } from '@culvert/contracts';
 import { Transfer, WarmHost } from '@culvert/relay';
-import { digestOf, type Handshake, type HandshakeServer, type Logger, serveHandshakes } from '@culvert/service-kit';
+import {
+  digestOf,
+  type Handshake,
+  type HandshakeServer,
+  type Logger,
+  type ServedCertificate,
+  serveHandshakes,
+} from '@culvert/service-kit';
 import { parseAccessHandshake, parseTransferHandshake, renderRefusal, renderUpgrade } from '@culvert/wire';
 import type { ListenerMetrics } from './metrics.ts';
 import type { OperatorVisits } from './operator-visits.ts';
@@ -12,6 +19,8 @@ export interface TransferServerDeps {
   id: string;
   host: string;
   port: number;
+  /** Where devices dial past the edge; with a certificate, by TLS. */
+  published?: { host: string; port: number; certificate?: ServedCertificate | undefined } | undefined;
   limits: Limits;
   log: Logger;
   metrics: ListenerMetrics;
@@ -28,35 +37,45 @@ export interface TransferServer extends HandshakeServer {
   readonly transfers: number;
   /** Bytes that wait for slow peers of them. */
   readonly buffered: number;
+  /** How full the fuller of the two places for handshakes is, 0 to 1. */
+  readonly fill: number;
 }
 
-/** The internal HTTP server where devices open the transfers that they were dialled for, and warm ones, and operators come in. */
+/**
+ * The internal HTTP server where devices open the transfers that they were dialled for, and warm ones, and operators come in; and,
+ * where the listener is published, the one for devices alone. Who floods that one fills its own place for handshakes only.
+ */
 export async function serveTransfers(deps: TransferServerDeps): Promise<TransferServer> {
-  const { limits, log, metrics } = deps;
+  const { limits, log, metrics, published } = deps;
   const transfers = new Set<Transfer>();
-  const server = await serveHandshakes({
-    host: deps.host,
-    port: deps.port,
-    limits,
-    render: renderRefusal,
-    onHandshake: (handshake) => {
-      try {
-        metrics.handshakes.inc({ outcome: accept(handshake, transfers, deps) ? 'ok' : 'gone' });
-      } catch (error) {
-        const refusal = error instanceof CulvertError ? error : new CulvertError('internal', undefined, { cause: error });
-        if (refusal.code === 'internal') log.error({ event: 'transfer.bug', err: error });
-        log.debug({ event: 'transfer.refused', code: refusal.code, message: refusal.message });
-        metrics.handshakes.inc({ outcome: refusal.code });
-        handshake.refuse(refusal);
-      }
-    },
-  });
+  const serve = (place: { host: string; port: number; certificate?: ServedCertificate | undefined }): Promise<HandshakeServer> =>
+    serveHandshakes({
+      ...{ host: place.host, port: place.port, certificate: place.certificate, limits },
+      render: renderRefusal,
+      onHandshake: (handshake) => {
+        try {
+          const accepted = accept(handshake, transfers, deps, place === published);
+          metrics.handshakes.inc({ outcome: accepted ? 'ok' : 'gone' });
+        } catch (error) {
+          const refusal = error instanceof CulvertError ? error : new CulvertError('internal', undefined, { cause: error });
+          if (refusal.code === 'internal') log.error({ event: 'transfer.bug', err: error });
+          log.debug({ event: 'transfer.refused', code: refusal.code, message: refusal.message });
+          metrics.handshakes.inc({ outcome: refusal.code });
+          handshake.refuse(refusal);
+        }
+      },
+    });
+  const server = await serve(deps);
+  const servers = published === undefined ? [server] : [server, await serve(published)];
   return {
     get address() {
       return server.address;
     },
     get pending() {
-      return server.pending;
+      return servers.reduce((sum, { pending }) => sum + pending, 0);
+    },
+    get fill() {
+      return Math.max(...servers.map(({ pending }) => pending)) / limits.HANDSHAKES_PENDING;
     },
     get transfers() {
       return transfers.size;
@@ -68,16 +87,16 @@ export async function serveTransfers(deps: TransferServerDeps): Promise<Transfer
     },
     close: async () => {
       for (const transfer of transfers) transfer.cut('wind_down');
-      await server.close();
+      await Promise.all(servers.map((one) => one.close()));
     },
   };
 }
 
 /** False when the device has left meanwhile. @throws CulvertError that says why the transfer is refused. */
-function accept(handshake: Handshake, transfers: Set<Transfer>, deps: TransferServerDeps): boolean {
+function accept(handshake: Handshake, transfers: Set<Transfer>, deps: TransferServerDeps, published: boolean): boolean {
   const { id, limits, rendezvous } = deps;
   const { request, socket, head } = handshake;
-  if (request.url?.startsWith(`${ACCESS_PATH}/`)) return acceptOperator(handshake, transfers, deps);
+  if (request.url?.startsWith(`${ACCESS_PATH}/`) && !published) return acceptOperator(handshake, transfers, deps);
   const asked = parseTransferHandshake(request.method ?? '', request.url ?? '', request.headers);
   if (!asked.ok) throw new CulvertError(asked.code, asked.message);
   if (asked.listener !== id) throw new CulvertError('not_found', `this is listener ${id}, not ${asked.listener}`);
@@ -90,9 +109,16 @@ function accept(handshake: Handshake, transfers: Set<Transfer>, deps: TransferSe
     return false;
   }
   const maxFrame = ticket.device.tenure?.max_frame ?? limits.MAX_FRAME_BYTES;
-  socket.write(renderUpgrade(asked.key));
   ticket.device.arrivedAt = performance.now();
-  const transfer = new Transfer(socket, { role: 'server', maxFrame, head, limits, onGone: () => transfers.delete(transfer) });
+  const answer = renderUpgrade(asked.key);
+  const transfer = new Transfer(socket, {
+    role: 'server',
+    maxFrame,
+    head,
+    answer,
+    limits,
+    onGone: () => transfers.delete(transfer),
+  });
   transfers.add(transfer);
   ticket.attach(transfer);
   return true;
@@ -110,10 +136,9 @@ function acceptWarm(
   if (!handshake.take()) return false;
   const { socket, head } = handshake;
   const maxFrame = device.tenure?.max_frame ?? limits.MAX_FRAME_BYTES;
-  socket.write(renderUpgrade(key));
   device.arrivedAt = performance.now();
   const host: WarmHost = new WarmHost(socket, {
-    ...{ maxFrame, head, limits, heartbeatMs },
+    ...{ maxFrame, head, answer: renderUpgrade(key), limits, heartbeatMs },
     onIdle: () => grants.returned(device, host),
     onGone: () => {
       transfers.delete(host.transfer);

@@ -160,8 +160,9 @@ export class DeviceTransfer {
   /** Gets the empty message, which is END, as well. */
   onData: (data: Buffer) => void = () => {};
 
-  constructor(url: string, token: string) {
-    this.ws = new WebSocket(url, 'culvert.v1', { headers: { authorization: `Bearer ${token}` }, perMessageDeflate: false });
+  constructor(url: string, token: string, tls: { ca?: Buffer } = {}) {
+    const headers = { authorization: `Bearer ${token}` };
+    this.ws = new WebSocket(url, 'culvert.v1', { headers, perMessageDeflate: false, ...tls });
     this.ws.on('message', (data: Buffer) => {
       if (data.length === 0) this.ended = true;
       else this.chunks.push(data);

@@ -18,7 +18,7 @@ const culvertWith = (name: string, { listeners = 1, direct = false, tls = false,
     const program = native ? { program: [await nativeAgent()] } : {};
     const stack = await startStack({
       tls,
-      env: { ...UNBOUNDED, CULVERT_REPLICAS: `tcp-listener=${listeners}`, ...(direct ? await published() : {}) },
+      env: { ...UNBOUNDED, CULVERT_REPLICAS: `tcp-listener=${listeners}`, ...(direct ? await published(tls) : {}) },
     });
     try {
       const agents: RunningAgent[] = [];
@@ -97,6 +97,8 @@ export const culvert = culvertWith('Culvert', { far: true });
 export const culvertDirect = culvertWith('Culvert, direct transfers', { direct: true });
 /** The edge ends the TLS of the agent's connections. */
 export const culvertTls = culvertWith('Culvert, TLS', { tls: true });
+/** The listener is published, and ends the TLS of transfers itself. */
+export const culvertTlsDirect = culvertWith('Culvert, TLS, direct transfers', { tls: true, direct: true });
 /** The same stack with the agent in C. */
 export const culvertNative = culvertWith('Culvert, agent in C', { native: true });
 /** What `CULVERT_REPLICAS` brings: two listeners, and a device on each. */

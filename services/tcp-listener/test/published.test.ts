@@ -1,0 +1,143 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import tls from 'node:tls';
+import { createDeviceToken, digestOf } from '@culvert/service-kit';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { issueCertificate, makeAuthority } from '../../../deploy/local/src/local-ca.ts';
+import { freePort } from '../../../test/harness/servers.ts';
+import { eventually, metricOf, type ServiceProcess } from '../../../test/harness/service.ts';
+import { faultsOfSettings } from '../src/settings.ts';
+import { DeviceTransfer, LISTENER, TOKEN, Visitor, World } from './world.ts';
+
+const PENDING = 4;
+let world: World;
+let listener: ServiceProcess;
+let folder: string;
+let port: number;
+let authority: { ca: string; caKey: string };
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'culvert-published-'));
+  authority = { ca: join(folder, 'ca.pem'), caKey: join(folder, 'ca.key') };
+  const files = { certificate: join(folder, 'leaf.pem'), key: join(folder, 'leaf.key') };
+  await makeAuthority('openssl', authority, 'localhost');
+  await issueCertificate('openssl', authority, files, ['DNS:localhost']);
+  port = await freePort();
+  world = await World.start();
+  listener = await world.startListener({
+    CULVERT_TRANSFER_URL: `wss://localhost:${port}`,
+    CULVERT_TRANSFER_PORT: String(port),
+    CULVERT_TLS_CERT_FILE: files.certificate,
+    CULVERT_TLS_KEY_FILE: files.key,
+    CULVERT_LIMIT_HANDSHAKES_PENDING: String(PENDING),
+    CULVERT_LIMIT_HANDSHAKE_MS: '20000',
+    CULVERT_LIMIT_TLS_FILES_MS: '50',
+  });
+});
+afterAll(async () => {
+  await listener?.stop();
+  await world?.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** A transfer that is dialled at the published port, with the certificate verified. */
+const dial = (path: string, token = TOKEN): DeviceTransfer =>
+  new DeviceTransfer(`wss://localhost:${port}${path}`, token, { ca: readFileSync(authority.ca) });
+
+describe('the published port of a listener', () => {
+  it('takes transfers by TLS, half-close included', async () => {
+    world.onDial = ({ path }) => {
+      const transfer = dial(path);
+      transfer.onData = (data) => transfer.ws.send(data);
+    };
+    const device = await world.bound('published');
+    const visitor = new Visitor(device.tcp);
+    const text = 'x'.repeat(300_000);
+    visitor.socket.end(text);
+    await visitor.end();
+    expect(visitor.text()).toBe(text);
+  });
+
+  it('takes a renewed certificate without a restart', async () => {
+    const renewed = { certificate: join(folder, 'leaf.pem'), key: join(folder, 'leaf.key') };
+    await issueCertificate('openssl', authority, renewed, ['DNS:localhost', 'DNS:renewed.localhost']);
+    const shown = (): Promise<string | undefined> =>
+      new Promise((resolve, reject) => {
+        const socket = tls.connect({ port, host: 'localhost', ca: readFileSync(authority.ca) }, () => {
+          resolve(socket.getPeerCertificate().subjectaltname);
+          socket.destroy();
+        });
+        socket.on('error', reject);
+      });
+    await eventually('the renewed one', async () => ((await shown())?.includes('renewed') ? true : undefined));
+  });
+
+  it('refuses unknown ids and unknown tokens', async () => {
+    const path = `/v1/transfer/${LISTENER}/${'a'.repeat(22)}`;
+    expect(await dial(path).answered()).toBe(404);
+    expect(await dial(`/v1/transfer/${LISTENER}?warm=1`, createDeviceToken()).answered()).toBe(401);
+  });
+
+  it('is no way in for operators: a good ticket is good at the internal address only', async () => {
+    world.echo();
+    const { device, epoch } = await world.bound('operated');
+    const key = randomBytes(32).toString('base64url');
+    const operator = { name: 'carol', token_digest: digestOf('the token of carol'), login: '' };
+    const wanted = { device, epoch, port: 22, undeclared: false, operator, key_digest: digestOf(key) };
+    const reply = await world.bus.requestOf(LISTENER, 'listener.admit', wanted);
+    if (!reply.ok) throw new Error(reply.code);
+    const path = `/v1/access/${LISTENER}/${reply.ticket}`;
+    expect(await dial(path, key).answered()).toBe(404);
+    const internal = world.transfer(path, key);
+    expect(await internal.answered()).toBe(101);
+    internal.ws.terminate();
+  });
+
+  it('has places for handshakes of its own: who fills them disturbs nobody who comes by the edge', async () => {
+    world.echo();
+    const device = await world.bound('beside');
+    const silent = Array.from({ length: PENDING + 3 }, () => net.connect({ port, host: '127.0.0.1' }).on('error', () => {}));
+    try {
+      await eventually('all its places taken', async () => (await metricOf(listener, 'culvert_handshakes_pending')) >= PENDING);
+      const visitor = new Visitor(device.tcp);
+      visitor.socket.end('by the edge');
+      await visitor.end();
+      expect(visitor.text()).toBe('by the edge');
+    } finally {
+      for (const socket of silent) socket.destroy();
+    }
+  });
+});
+
+describe('settings of publishing', () => {
+  const good = {
+    CULVERT_LISTEN_PORT: 8081,
+    CULVERT_TCP_PORTS: [20_000, 20_999] as const,
+    CULVERT_TRANSFER_URL: 'wss://listener-1.example.com',
+    CULVERT_TRANSFER_PORT: 443,
+    CULVERT_TLS_CERT_FILE: '/certificate',
+    CULVERT_TLS_KEY_FILE: '/key',
+  };
+
+  it('may end TLS here, in front, or nowhere', () => {
+    const none = { CULVERT_TLS_CERT_FILE: '', CULVERT_TLS_KEY_FILE: '' };
+    expect(faultsOfSettings(good)).toEqual([]);
+    expect(faultsOfSettings({ ...good, ...none })).toEqual([]);
+    expect(faultsOfSettings({ ...good, ...none, CULVERT_TRANSFER_PORT: 0 })).toEqual([]);
+    expect(faultsOfSettings({ ...good, ...none, CULVERT_TRANSFER_URL: 'ws://10.0.0.7:8082' })).toEqual([]);
+  });
+
+  it.each([
+    [{ CULVERT_TRANSFER_PORT: 20_500 }, 'CULVERT_TRANSFER_PORT=20500 lies within CULVERT_TCP_PORTS=20000-20999'],
+    [{ CULVERT_LISTEN_PORT: 20_500 }, 'CULVERT_LISTEN_PORT=20500 lies within CULVERT_TCP_PORTS=20000-20999'],
+    [{ CULVERT_TRANSFER_URL: '' }, 'expected CULVERT_TRANSFER_URL as well'],
+    [{ CULVERT_TRANSFER_URL: 'ws://listener-1.example.com' }, 'expected wss://'],
+    [{ CULVERT_TRANSFER_PORT: 0 }, 'CULVERT_TLS_CERT_FILE is for CULVERT_TRANSFER_PORT, which is 0'],
+    [{ CULVERT_TLS_KEY_FILE: '' }, 'go together'],
+  ])('name what does not go together: %j', (changes, fault) => {
+    expect(faultsOfSettings({ ...good, ...changes })).toEqual([expect.stringContaining(fault)]);
+  });
+});
