@@ -4,6 +4,18 @@ import type { Settings } from './options.ts';
 import { proxyFor } from './proxy.ts';
 import { openTunnel } from './tunnel.ts';
 
+/** What each settings object trusts. Made once: to parse all authorities anew took most of the CPU of a dial. */
+const trusted = new WeakMap<object, tls.SecureContext>();
+
+function trustOf(settings: { ca: string | undefined }): tls.SecureContext {
+  const known = trusted.get(settings);
+  if (known !== undefined) return known;
+  const { ca } = settings;
+  const made = tls.createSecureContext(ca === undefined ? {} : { ca: [...tls.getCACertificates('default'), ca] });
+  trusted.set(settings, made);
+  return made;
+}
+
 /** How to reach a path of the server: directly or through the proxy, over TLS with verified certificates or not. */
 export function targetOf(
   settings: Pick<Settings, 'proxy' | 'ca' | 'pins' | 'limits'>,
@@ -16,7 +28,6 @@ export function targetOf(
   const host = server.hostname.replace(/^\[|\]$/g, '');
   const port = server.port === '' ? (secure ? 443 : 80) : Number(server.port);
   const proxy = proxyFor(server, settings.proxy);
-  const { ca, pins } = settings;
   return {
     host,
     port,
@@ -25,7 +36,7 @@ export function targetOf(
     signal,
     deadlineMs: settings.limits.HANDSHAKE_MS,
     // `host` makes Node check the certificate against an address, too
-    ...(secure ? { tls: { host, ...(ca === undefined ? {} : { ca: [...tls.getCACertificates('default'), ca] }) }, pins } : {}),
+    ...(secure ? { tls: { host, secureContext: trustOf(settings) }, pins: settings.pins } : {}),
     ...(proxy === undefined ? {} : { connect: (stop) => openTunnel(new URL(proxy), host, port, stop) }),
   };
 }
