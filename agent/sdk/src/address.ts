@@ -1,5 +1,5 @@
 import tls from 'node:tls';
-import type { WebSocketTarget } from '@culvert/relay';
+import type { StopSignal, WebSocketTarget } from '@culvert/relay';
 import type { Settings } from './options.ts';
 import { proxyFor } from './proxy.ts';
 import { openTunnel } from './tunnel.ts';
@@ -22,7 +22,7 @@ export function targetOf(
   server: URL,
   path: string,
   token: string,
-  signal: AbortSignal,
+  signal: StopSignal,
 ): WebSocketTarget {
   const secure = server.protocol === 'https:' || server.protocol === 'wss:';
   const host = server.hostname.replace(/^\[|\]$/g, '');

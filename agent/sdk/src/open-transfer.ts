@@ -1,5 +1,5 @@
 import { CulvertError } from '@culvert/contracts';
-import { connectWebSocket, type UpgradedSocket } from '@culvert/relay';
+import { connectWebSocket, type StopSignal, type UpgradedSocket } from '@culvert/relay';
 import { targetOf } from './address.ts';
 import type { Control, DirectAddress } from './control.ts';
 import type { Settings } from './options.ts';
@@ -25,7 +25,7 @@ export class TransferOpener {
   }
 
   /** For a dial: when that fails again and again, the control connection is given up. Throws as `connectWebSocket`. */
-  async openDialled(control: Control, path: string, signal: AbortSignal): Promise<OpenedTransfer> {
+  async openDialled(control: Control, path: string, signal: StopSignal): Promise<OpenedTransfer> {
     const dialledAt = performance.now();
     try {
       return await this.open(control, path, signal);
@@ -36,13 +36,13 @@ export class TransferOpener {
   }
 
   /** Throws as `connectWebSocket`. */
-  async open(control: Control, path: string, signal: AbortSignal): Promise<OpenedTransfer> {
+  async open(control: Control, path: string, signal: StopSignal): Promise<OpenedTransfer> {
     const opened = await this.#open(control, path, signal);
     this.#health.worked();
     return opened;
   }
 
-  async #open(control: Control, path: string, signal: AbortSignal): Promise<OpenedTransfer> {
+  async #open(control: Control, path: string, signal: StopSignal): Promise<OpenedTransfer> {
     const direct = control.direct;
     const atServer = (): Promise<OpenedTransfer> =>
       connectWebSocket(targetOf(this.#settings, control.server, path, control.token, signal));
@@ -66,7 +66,7 @@ export class TransferOpener {
     return this.#avoided?.key === key && performance.now() < this.#avoided.until;
   }
 
-  #openDirect({ url, key }: DirectAddress, path: string, signal: AbortSignal): Promise<OpenedTransfer> {
+  #openDirect({ url, key }: DirectAddress, path: string, signal: StopSignal): Promise<OpenedTransfer> {
     const target = targetOf(this.#settings, url, `${url.pathname.replace(/\/$/, '')}${path}`, key, signal);
     return connectWebSocket({ ...target, deadlineMs: Math.min(DIRECT_MS, this.#settings.limits.HANDSHAKE_MS) });
   }

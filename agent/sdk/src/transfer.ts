@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { CulvertError, type RefusedCode, TRANSFER_PATH, type VisitorOutcome } from '@culvert/contracts';
-import { connectLocal, outcomeOf, spliceInline, Transfer, type WarmDevice } from '@culvert/relay';
+import { connectLocal, outcomeOf, type StopSignal, spliceInline, Transfer, type WarmDevice } from '@culvert/relay';
 import type { AssignMessage, DialMessage } from '@culvert/wire';
 import type { Control } from './control.ts';
 import type { TransferEvent } from './events.ts';
@@ -29,7 +29,7 @@ export async function serveTransfer(
   control: Control,
   opener: TransferOpener,
   settings: Settings,
-  signal: AbortSignal,
+  signal: StopSignal,
 ): Promise<Served> {
   const totals = { toDevice: 0, toVisitor: 0 };
   const over = (outcome: VisitorOutcome, gone = Promise.resolve()): Served => ({
@@ -80,7 +80,7 @@ export async function serveCanary(
   control: Control,
   opener: TransferOpener,
   settings: Settings,
-  signal: AbortSignal,
+  signal: StopSignal,
 ): Promise<void> {
   if (!dial.path.startsWith(`${TRANSFER_PATH}/`)) return;
   try {
@@ -108,7 +108,7 @@ export async function serveAssigned(
   mapping: Mapping,
   warm: WarmDevice,
   settings: Settings,
-  signal: AbortSignal,
+  signal: StopSignal,
 ): Promise<TransferEvent> {
   try {
     const local = await connectLocal({ ...mapping.target, timeoutMs: settings.limits.LOCAL_CONNECT_MS, signal });
@@ -126,7 +126,7 @@ function refusalOf(err: unknown): RefusedCode {
   return err instanceof CulvertError && err.code === 'local_timeout' ? 'local_timeout' : 'local_refused';
 }
 
-function outcomeOfFailure(err: unknown, signal: AbortSignal): VisitorOutcome {
+function outcomeOfFailure(err: unknown, signal: StopSignal): VisitorOutcome {
   if (signal.aborted) return 'wind_down';
   if (!(err instanceof CulvertError)) return 'internal';
   return err.code === 'not_found' ? 'visitor_gone' : outcomeOf(err.code);

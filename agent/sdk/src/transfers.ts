@@ -1,5 +1,5 @@
 import { CulvertError } from '@culvert/contracts';
-import type { WarmDevice } from '@culvert/relay';
+import { Stopper, type StopSignal, type WarmDevice } from '@culvert/relay';
 import type { AssignMessage, DialMessage } from '@culvert/wire';
 import type { Control } from './control.ts';
 import type { TransferEvent } from './events.ts';
@@ -17,7 +17,7 @@ const OPERATOR = 'operator:';
 export class Transfers {
   readonly #settings: Settings;
   readonly #onClosed: (event: TransferEvent) => void;
-  readonly #running = new Map<string, { done: Promise<void>; abort: AbortController }>();
+  readonly #running = new Map<string, { done: Promise<void>; abort: Stopper }>();
   readonly #closing = new Set<Promise<void>>();
   readonly #opener: TransferOpener;
   readonly #warm: WarmTransfers;
@@ -80,9 +80,9 @@ export class Transfers {
     return mappings.get(port) ?? (visitor.startsWith(OPERATOR) ? forwards.get(port) : undefined);
   }
 
-  #run({ id, visitor }: { id: string; visitor: string }, serve: (signal: AbortSignal) => Promise<TransferEvent>): void {
-    const abort = new AbortController();
-    const done = serve(abort.signal).then((event) => {
+  #run({ id, visitor }: { id: string; visitor: string }, serve: (signal: StopSignal) => Promise<TransferEvent>): void {
+    const abort = new Stopper();
+    const done = serve(abort).then((event) => {
       this.#running.delete(id);
       this.#warm.visited();
       this.#settings.log({ ...event, event: 'transfer.closed', visitor });

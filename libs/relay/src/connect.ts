@@ -4,6 +4,7 @@ import type tls from 'node:tls';
 import { CulvertError, DEFAULT_LIMITS } from '@culvert/contracts';
 import { type Refused, ResponseParser, renderRequest, type Upgraded } from '@culvert/wire';
 import type { RelayLimits } from './splice.ts';
+import type { StopSignal } from './stop.ts';
 import { beginTls, faultOfTls } from './tls-client.ts';
 import { Transfer, type TransferOptions } from './transfer.ts';
 import type { UpgradedSocket } from './upgrade.ts';
@@ -20,7 +21,7 @@ export interface WebSocketTarget {
   /** Bearer token. */
   token: string;
   headers?: Record<string, string>;
-  signal?: AbortSignal | undefined;
+  signal?: StopSignal | undefined;
   /** For all of it: address lookup, TCP, TLS, handshake. Default: HANDSHAKE_MS. */
   deadlineMs?: number;
   /** Makes the TCP connection in place of a direct one, for instance through a proxy. Must obey the signal. */

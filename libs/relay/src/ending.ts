@@ -1,4 +1,5 @@
 import { CulvertError, codeOfClose, type ErrorCode, VISITOR_OUTCOMES, type VisitorOutcome } from '@culvert/contracts';
+import type { StopSignal } from './stop.ts';
 
 export type Role = 'client' | 'server';
 
@@ -39,7 +40,7 @@ export function outcomeOfTcp(role: Role): VisitorOutcome {
   return role === 'server' ? 'visitor_reset' : 'peer_reset';
 }
 
-/** The code an AbortSignal stands for: that of a CulvertError given as its reason, else `wind_down`. */
-export function codeOfAbort(signal: AbortSignal): ErrorCode {
+/** The code a signal stands for: that of a CulvertError given as its reason, else `wind_down`. */
+export function codeOfAbort(signal: Pick<StopSignal, 'reason'>): ErrorCode {
   return signal.reason instanceof CulvertError ? signal.reason.code : 'wind_down';
 }

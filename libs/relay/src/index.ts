@@ -11,6 +11,7 @@ export { Pace, type Paced } from './pace.ts';
 export * from './pipe.ts';
 export * from './slab.ts';
 export type { RelayLimits, SpliceResult } from './splice.ts';
+export * from './stop.ts';
 export { type Swept, sweep } from './sweep.ts';
 export { faultOfPin, pinOf } from './tls-client.ts';
 export { type SpliceOptions, Transfer, type TransferOptions } from './transfer.ts';

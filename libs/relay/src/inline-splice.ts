@@ -3,6 +3,7 @@ import { CulvertError, ERRORS, type ErrorCode } from '@culvert/contracts';
 import { CLOSE_INTERNAL, codeOfAbort, outcomeOf, outcomeOfClose } from './ending.ts';
 import type { InlineStream } from './inline-stream.ts';
 import { type RelayLimits, Splice, type SpliceResult } from './splice.ts';
+import type { StopSignal } from './stop.ts';
 
 /** The WebSocket close code that stands for a code of our table. */
 export function closeCodeOf(code: ErrorCode): number {
@@ -16,7 +17,7 @@ export function closeCodeOf(code: ErrorCode): number {
 export async function spliceInline(
   stream: InlineStream,
   tcp: net.Socket,
-  { limits, signal }: { limits: RelayLimits; signal?: AbortSignal | undefined },
+  { limits, signal }: { limits: RelayLimits; signal?: StopSignal | undefined },
 ): Promise<SpliceResult> {
   const socket = stream as unknown as net.Socket; // all that a splice asks of the other end, a stream has as well
   const flushed = (): void => {

@@ -1,6 +1,7 @@
 import type net from 'node:net';
 import { CulvertError, DEFAULT_LIMITS } from '@culvert/contracts';
 import { connectAdoptable } from './adopt.ts';
+import type { StopSignal } from './stop.ts';
 
 export interface LocalTarget {
   /** Name or address; a name with several addresses is tried as RFC 8305 says. */
@@ -8,7 +9,7 @@ export interface LocalTarget {
   port: number;
   /** Default: LOCAL_CONNECT_MS. */
   timeoutMs?: number;
-  signal?: AbortSignal | undefined;
+  signal?: StopSignal | undefined;
 }
 
 /**

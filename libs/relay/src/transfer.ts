@@ -8,6 +8,7 @@ import { Keepalive } from './keepalive.ts';
 import type { Pace } from './pace.ts';
 import { Reader } from './reader.ts';
 import { type Link, type Moved, type RelayLimits, Splice, type SpliceResult } from './splice.ts';
+import type { StopSignal } from './stop.ts';
 import { sweep } from './sweep.ts';
 
 export interface TransferOptions {
@@ -39,7 +40,7 @@ export interface Recycling {
 
 export interface SpliceOptions {
   /** Ends it with the code of the reason if that is a CulvertError, else with `wind_down`. */
-  signal?: AbortSignal | undefined;
+  signal?: StopSignal | undefined;
   /** Bytes of the visitor to be sent before those of its socket (from a transfer that was not taken). */
   early?: Buffer | undefined;
   /** How fast both directions are read. Default: as fast as they can be. */

@@ -1,4 +1,5 @@
 import { CulvertError } from '@culvert/contracts';
+import type { StopSignal } from '@culvert/relay';
 
 interface Waiter {
   start(): void;
@@ -20,7 +21,7 @@ export class Slots {
    *
    * @throws CulvertError `busy` after `timeoutMs`, or the reason of the signal, as what it resolves to.
    */
-  take(signal: AbortSignal, timeoutMs: number): Promise<void> | undefined {
+  take(signal: StopSignal, timeoutMs: number): Promise<void> | undefined {
     if (this.#used >= this.#limit) return this.#wait(signal, timeoutMs);
     this.#used += 1;
     return undefined;
@@ -32,7 +33,7 @@ export class Slots {
     this.#next();
   }
 
-  #wait(signal: AbortSignal, timeoutMs: number): Promise<void> {
+  #wait(signal: StopSignal, timeoutMs: number): Promise<void> {
     return new Promise((resolve, reject) => {
       const leave = (): void => {
         clearTimeout(timer);

@@ -1,11 +1,12 @@
 import type { Socket } from 'node:net';
+import type { StopSignal } from '@culvert/relay';
 
 /** The edge sends its request at once; who does not is not waited for any longer than this. */
 const HEAD_MS = 100;
 const HEADER = /\r\ntraceparent:[ \t]*(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})[ \t]*\r\n/i;
 
 /** Takes the first part of a request out of the socket of the edge; empty when none comes in time. */
-export function readFirst(socket: Socket, signal: AbortSignal): Promise<Buffer> {
+export function readFirst(socket: Socket, signal: StopSignal): Promise<Buffer> {
   return new Promise((resolve) => {
     const settle = (): void => {
       clearTimeout(timer);

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Bus } from '@culvert/bus';
 import { CulvertError, type ErrorCode, type Limits, TRANSFER_PATH } from '@culvert/contracts';
-import type { Transfer } from '@culvert/relay';
+import type { StopSignal, Transfer } from '@culvert/relay';
 import type { Device, Tenure, TenureWatcher } from './device.ts';
 import type { Rendezvous } from './rendezvous.ts';
 
@@ -38,14 +38,14 @@ const RETRY_MAX_MS = 1_000;
  *
  * @throws CulvertError with the code that the visitor's life ends with, or the reason of the signal.
  */
-export function requestTransfer(wanted: Wanted, signal: AbortSignal, deps: DialDeps): Promise<Transfer> {
+export function requestTransfer(wanted: Wanted, signal: StopSignal, deps: DialDeps): Promise<Transfer> {
   return new TransferRequest(wanted, signal, deps).result;
 }
 
 class TransferRequest implements TenureWatcher {
   readonly result: Promise<Transfer>;
   readonly #wanted: Wanted;
-  readonly #signal: AbortSignal;
+  readonly #signal: StopSignal;
   readonly #deps: DialDeps;
   readonly #settle: { resolve: (transfer: Transfer) => void; reject: (error: unknown) => void };
   /** Ids that the device may still use. Several after a loss: whichever transfer comes first serves the visitor. */
@@ -61,7 +61,7 @@ class TransferRequest implements TenureWatcher {
   #holdTimer: NodeJS.Timeout | undefined;
   #dialTimer: NodeJS.Timeout | undefined;
 
-  constructor(wanted: Wanted, signal: AbortSignal, deps: DialDeps) {
+  constructor(wanted: Wanted, signal: StopSignal, deps: DialDeps) {
     this.#wanted = wanted;
     this.#signal = signal;
     this.#deps = deps;

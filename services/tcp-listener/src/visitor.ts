@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { OperatorUse } from '@culvert/bus';
 import { CulvertError, type Endpoint, type VisitorOutcome } from '@culvert/contracts';
-import { outcomeOf, type SpliceOptions, type SpliceResult } from '@culvert/relay';
+import { outcomeOf, type SpliceOptions, type SpliceResult, Stopper } from '@culvert/relay';
 import { type MovedBytes, randomId, type Tracing, type UsageReport } from '@culvert/service-kit';
 import { type DoorDeps, dismiss, refusalOf, turnAway } from './admission.ts';
 import type { Device, Visitor } from './device.ts';
@@ -69,7 +69,7 @@ export async function serveVisitor(
     front?.over(refused);
     return turnAway(socket, { device, endpoint, visitor: from, conn, outcome: refused, door: front === undefined }, deps);
   }
-  const life = new AbortController();
+  const life = new Stopper();
   const visitor: Visitor = {
     epoch: device.tenure?.epoch ?? 0,
     port: endpoint.port,
@@ -116,17 +116,17 @@ export async function serveVisitor(
     device.join(visitor);
     if (deps.tracing !== undefined) {
       const since = Date.now();
-      if (endpoint.scheme !== 'tcp' && front === undefined) untaken.early = await readFirst(socket, life.signal);
+      if (endpoint.scheme !== 'tcp' && front === undefined) untaken.early = await readFirst(socket, life);
       stages.span = deps.tracing.start('listener visitor', traceparentIn(untaken.early), 'server', since);
     }
     stages.enter('line');
-    life.signal.throwIfAborted();
-    const slot = device.slots.take(life.signal, limits.DIAL_MS);
+    life.throwIfAborted();
+    const slot = device.slots.take(life, limits.DIAL_MS);
     if (slot !== undefined) await slot;
     hasSlot = true;
     const line = device.warm.soon(limits.WARM_WAIT_MS);
     if (line !== undefined) await line;
-    life.signal.throwIfAborted();
+    life.throwIfAborted();
     const wanted = { device, port: endpoint.port, visitor: from };
     const offeredAt = performance.now();
     endWatch();
@@ -136,17 +136,17 @@ export async function serveVisitor(
       if (traceparent === undefined) return;
       deps.tracing?.agentPart({ device: device.name, parent: traceparent, askedAt, outcome, localMs });
     };
-    const warm = { ...wanted, traceparent, onAnswered, signal: life.signal, onAccepted: onJoined, onRunning };
+    const warm = { ...wanted, traceparent, onAnswered, signal: life, onAccepted: onJoined, onRunning };
     const served = await visitWarm(untaken, warm, metrics);
     if (served === undefined) {
       endWatch = watch();
       stages.enter('dial');
       const until = untaken.offered ? offeredAt + limits.DIAL_MS : undefined;
-      const transfer = await requestTransfer({ ...wanted, until, traceparent: stages.traceparent }, life.signal, deps.dialling);
+      const transfer = await requestTransfer({ ...wanted, until, traceparent: stages.traceparent }, life, deps.dialling);
       endWatch();
       onJoined();
       result = await transfer.splice(untaken.socket, {
-        signal: life.signal,
+        signal: life,
         early: untaken.early,
         pace: device.policy.pace,
         onRunning,

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { CulvertError, REFUSED_CODES } from '@culvert/contracts';
-import type { SpliceOptions, SpliceResult } from '@culvert/relay';
+import type { SpliceOptions, SpliceResult, StopSignal } from '@culvert/relay';
 import { randomId } from '@culvert/service-kit';
 import type { Device } from './device.ts';
 import type { ListenerMetrics } from './metrics.ts';
@@ -15,7 +15,7 @@ export interface WarmVisit {
   traceparent?: string | undefined;
   /** The device has answered; when it accepted, it may have said how long its local target took. */
   onAnswered(askedAt: number, outcome: string, localMs?: number): void;
-  signal: AbortSignal;
+  signal: StopSignal;
   /** The device has a target: the visitor is served from here on. */
   onAccepted(): void;
   onRunning: SpliceOptions['onRunning'];
