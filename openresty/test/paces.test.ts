@@ -22,7 +22,7 @@ beforeAll(async () => {
     2,
   );
   await until('all workers listen', async () => (await redis.client.pubsub('NUMSUB', 'route.changed'))[1] === 2);
-  for (const label of ['camera', 'witness', 'bounded', 'secret', 'scattered', 'other']) {
+  for (const label of ['camera', 'witness', 'bounded', 'secret', 'scattered', 'other', 'fast']) {
     await redis.route(label, { address: origin.address });
   }
 });
@@ -65,6 +65,16 @@ describe('requests that come too fast', () => {
     expect((await ask('scattered', '127.0.0.5')).status).toBe(200);
     const routes = await Promise.all(Array.from({ length: 4 * PER_DEVICE }, () => ask('other', '127.0.0.6', '/.culvert/route')));
     expect(routes.filter(({ status }) => status === 429).length).toBeGreaterThan(0);
+  });
+
+  it('are bounded, too, where workers take what fills soon in advance', async () => {
+    const rate = 250;
+    await redis.client.hset('kept:policy:fast', { value: JSON.stringify({ requests_per_second: rate }), revision: 1 });
+    const from = performance.now();
+    const all = await Promise.all(Array.from({ length: 10 }, (_, i) => statuses('fast', 30, `127.0.1.${i + 1}`)));
+    const ms = performance.now() - from;
+    expect(countOf(all.flat(), 200)).toBeGreaterThanOrEqual(rate * 0.9);
+    expect(countOf(all.flat(), 200)).toBeLessThanOrEqual(Math.ceil(rate * (1 + ms / 1000)));
   });
 
   it('are told by the policy of the device, from the moment on that it changes', async () => {

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { request } from 'node:http';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DOMAIN, Origin, rawOrigin, SECRET, TestEdge, TestRedis, until } from './support.ts';
@@ -270,16 +271,25 @@ describe('a device that takes a request and says nothing', () => {
   it('gets a 504 page after EDGE_ANSWER_MS, but event streams and upgrades may be silent', async () => {
     const impatient = await TestEdge.start(`redis://127.0.0.1:${redis.port}`, { EDGE_ANSWER_MS: 300 });
     const mute = await rawOrigin(() => {});
+    const switching = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n';
+    const upgraded = await rawOrigin((socket) => void socket.once('data', () => socket.write(switching)));
     try {
       await redis.route('mute', { address: mute.address });
+      await redis.route('upgraded', { address: upgraded.address });
       const host = `mute.${DOMAIN}`;
       const answer = await impatient.ask({ host, headers: { accept: 'application/json' } });
       expect(answer.status).toBe(504);
       expect(JSON.parse(answer.body)).toMatchObject({ code: 'local_timeout' });
       const stream = impatient.ask({ host, headers: { accept: 'text/event-stream' } }).then(({ status }) => status);
+      const headers = { host: `upgraded.${DOMAIN}`, connection: 'Upgrade', upgrade: 'websocket' };
+      const upgrade = request({ port: impatient.port, host: '127.0.0.1', headers, agent: false }).end();
+      const [, socket] = await once(upgrade, 'upgrade');
+      const closed = once(socket.resume(), 'close').then(() => 'closed');
       const longer = new Promise((done) => setTimeout(done, 1_200, 'still silent'));
-      expect(await Promise.race([stream.catch(() => 'broken'), longer])).toBe('still silent');
+      expect(await Promise.race([stream.catch(() => 'broken'), closed, longer])).toBe('still silent');
+      socket.destroy();
     } finally {
+      await upgraded.stop();
       await mute.stop();
       await impatient.stop();
     }

@@ -5,12 +5,17 @@
 --       -> Redis is away, not yet stale -> served as it is
 --       -> Redis is away, too old ------> nil
 --
--- Of the requests of one worker that miss the same key at once only one asks Redis.
+-- Of the requests of one worker that miss the same key at once only one asks Redis. What was just looked up in shared memory is
+-- taken from the worker's own for a moment: a busy key costs no lock with each request.
 
 local memo = require('culvert.memo')
 local semaphore = require('ngx.semaphore')
 local settings = require('culvert.settings')
 local clock = require('culvert.clock')
+
+-- So long a worker does not look at what another one may have read anew; its own announcements of changes count at once.
+local GLANCE_MS = 50
+local MOST_GLANCES = 1000
 
 local M = {}
 M.__index = M
@@ -18,7 +23,7 @@ M.__index = M
 --- opts: values and misses (names of shared dictionaries), age_ms, stale_ms, miss_ms (default age_ms),
 --- load(key) -> text | false (absent) | nil, err.
 function M.new(opts)
-  return setmetatable({ opts = opts, flights = {} }, M)
+  return setmetatable({ opts = opts, flights = {}, glances = {}, glanced = 0 }, M)
 end
 
 --- An entry serves every request of a key until it is too old.
@@ -28,6 +33,7 @@ local split = memo.of(function(entry)
 end, 1000)
 
 function M:keep(key, value)
+  self.glances[key] = nil
   local values, misses = ngx.shared[self.opts.values], ngx.shared[self.opts.misses]
   if value == false then
     values:delete(key)
@@ -60,19 +66,37 @@ local function fly(self, key)
   return value, err
 end
 
+--- The text and its time under `key`, of whatever age; nil when there is none.
+local function look(self, key, now)
+  local glance = self.glances[key]
+  if glance and now <= glance.till then return glance.known end
+  local entry = ngx.shared[self.opts.values]:get(key)
+  if not entry then return nil end
+  local known = split(entry)
+  if glance then
+    glance.known, glance.till = known, now + GLANCE_MS
+    return known
+  end
+  if self.glanced >= MOST_GLANCES then
+    self.glances, self.glanced = {}, 0
+  end
+  self.glances[key], self.glanced = { known = known, till = now + GLANCE_MS }, self.glanced + 1
+  return known
+end
+
 --- The text under `key` if it is younger than its age, else nil.
 function M:fresh(key)
-  local entry = ngx.shared[self.opts.values]:get(key)
-  local known = entry and split(entry)
-  if known and clock.now_ms() - known.at <= self.opts.age_ms then return known.text end
+  local now = clock.now_ms()
+  local known = look(self, key, now)
+  if known and now - known.at <= self.opts.age_ms then return known.text end
 end
 
 --- The text under `key`; false when there is none; nil and an error when nobody knows. `anew` asks Redis whatever the age.
 function M:get(key, anew)
-  local entry = ngx.shared[self.opts.values]:get(key)
-  local known = entry and split(entry)
+  local now = clock.now_ms()
+  local known = look(self, key, now)
   if known then
-    if not anew and clock.now_ms() - known.at <= self.opts.age_ms then return known.text end
+    if not anew and now - known.at <= self.opts.age_ms then return known.text end
   elseif not anew and ngx.shared[self.opts.misses]:get(key) then
     return false
   end
@@ -84,6 +108,7 @@ end
 
 --- Forgets `key`: it has changed.
 function M:drop(key)
+  self.glances[key] = nil
   ngx.shared[self.opts.values]:delete(key)
   ngx.shared[self.opts.misses]:delete(key)
   local flight = self.flights[key]

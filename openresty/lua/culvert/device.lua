@@ -4,6 +4,7 @@ local forward = require('culvert.forward')
 local host = require('culvert.host')
 local instances = require('culvert.instances')
 local json = require('culvert.json')
+local metrics = require('culvert.metrics')
 local peer = require('culvert.peer')
 local plain = require('culvert.plain')
 local rates = require('culvert.rates')
@@ -55,7 +56,7 @@ end
 
 local function pass(peers)
   forward.set_connection(forward.drop_forged(), false)
-  peer.choose(peers)
+  peer.choose({ peers = peers, tried = 0 })
 end
 
 local function pass_to_any(peers)
@@ -85,6 +86,7 @@ function M.control_again()
   while attempt < #WAITS and waiting < MOST_WAITING do
     attempt = attempt + 1
     var.culvert_attempts = attempt
+    metrics.tried_again()
     waiting = waiting + 1
     ngx.sleep(WAITS[attempt] * (0.75 + math.random() / 4) * settings.retry_ms / 1000)
     waiting = waiting - 1

@@ -48,11 +48,11 @@ local function requests_series(kind, class, outcome)
   return name
 end
 
---- The series of a histogram; `observe` adds a value to them.
+--- What has not been added to shared memory of a histogram yet; the last count is of what is beyond all bounds.
 local function histogram_of(name)
-  local buckets = {}
-  for i, bound in ipairs(BUCKETS) do buckets[i] = name .. '_bucket{le="' .. bound .. '"}' end
-  return { buckets = buckets, sum = name .. '_sum', count = name .. '_count' }
+  local counts = {}
+  for i = 1, #BUCKETS + 1 do counts[i] = 0 end
+  return { name = name, counts = counts, sum = 0 }
 end
 
 local REQUEST = histogram_of('culvert_edge_request_seconds')
@@ -60,16 +60,31 @@ local FIRST_BYTE = histogram_of('culvert_edge_first_byte_seconds')
 local CONNECT = histogram_of('culvert_edge_connect_seconds')
 local BYTES_IN, BYTES_OUT = 'culvert_edge_bytes_total{direction="in"}', 'culvert_edge_bytes_total{direction="out"}'
 
+local function bucket_of(value)
+  for i, bound in ipairs(BUCKETS) do
+    if value <= bound then return i end
+  end
+  return #BUCKETS + 1
+end
+
 local function observe(histogram, value)
   if not value then return end
-  for i = 1, #BUCKETS do
-    if value <= BUCKETS[i] then
-      add(histogram.buckets[i], 1)
-      break
-    end
+  local counts, i = histogram.counts, 1
+  if value > BUCKETS[1] then i = bucket_of(value) end
+  counts[i] = counts[i] + 1
+  histogram.sum = histogram.sum + value
+end
+
+local function flush_histogram(histogram)
+  local total = 0
+  for i, count in ipairs(histogram.counts) do
+    if count > 0 and BUCKETS[i] then add(histogram.name .. '_bucket{le="' .. BUCKETS[i] .. '"}', count) end
+    total, histogram.counts[i] = total + count, 0
   end
-  add(histogram.sum, value)
-  add(histogram.count, 1)
+  if total == 0 then return end
+  add(histogram.name .. '_sum', histogram.sum)
+  add(histogram.name .. '_count', total)
+  histogram.sum = 0
 end
 
 local function kind_of(ended)
@@ -88,18 +103,20 @@ function M.count(ended, var)
   add(requests_series(kind, math.floor(ended.status / 100), outcome), 1)
   add(BYTES_IN, ended.bytes_in)
   add(BYTES_OUT, ended.bytes_out)
-  local attempts = tonumber(var.culvert_attempts) or 0
-  if attempts > 0 then add('culvert_edge_retries_total', attempts) end
   if kind ~= 'visitor' then return end
   observe(REQUEST, ended.seconds)
   observe(FIRST_BYTE, last_time(var.upstream_header_time))
   observe(CONNECT, last_time(var.upstream_connect_time))
 end
 
+--- Counts one more attempt to reach a listener or an ingress.
+function M.tried_again() add('culvert_edge_retries_total', 1) end
+
 --- Counts requests that live views were not told of one by one.
 function M.dropped(count) add('culvert_edge_reports_dropped_total', count) end
 
 local function flush()
+  for _, one in ipairs({ REQUEST, FIRST_BYTE, CONNECT }) do flush_histogram(one) end
   local batch = pending
   pending = {}
   for series, value in pairs(batch) do

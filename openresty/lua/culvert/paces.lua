@@ -12,6 +12,9 @@ local settings = require('culvert.settings')
 local AGES = 15
 -- Requests that a worker holds back in a second; what comes beyond is refused at once.
 local MOST_HELD = 1000
+-- What fills within this time a worker takes at once, so that one request of many costs a lock.
+local PURSE_S = 0.01
+local MOST_PURSES = 1000
 
 local M = {}
 
@@ -36,15 +39,42 @@ local function store()
   return known
 end
 
---- Takes one from a bucket. It is kept as the time at which it will be full again; two workers that take at the very same
---- moment may take one together.
-local function takes(key, rate)
-  local now, step = ngx.now(), 1 / rate
+--- Takes `n` from a bucket. It is kept as the time at which it will be full again; two workers that take at the very same
+--- moment may take them together.
+local function takes_at_once(key, rate, n)
+  local now, step = ngx.now(), n / rate
   local full_at = math.max(ngx.shared.culvert_paces:get(key) or 0, now) + step
   local most_s = math.max(1, step)
   if full_at - now > most_s then return false end
   local _, err = ngx.shared.culvert_paces:set(key, full_at, most_s + 1)
   if err then ngx.log(ngx.WARN, 'cannot keep the pace of ', key, ': ', err) end
+  return true
+end
+
+-- What a worker has taken in advance and may spend without a lock: {left, till}.
+local purses, purse_count = {}, 0
+
+local function purse_of(key)
+  local purse = purses[key]
+  if purse then return purse end
+  if purse_count >= MOST_PURSES then
+    purses, purse_count = {}, 0
+  end
+  purse = { left = 0, till = 0 }
+  purses[key], purse_count = purse, purse_count + 1
+  return purse
+end
+
+--- Takes one from a bucket, by way of the worker's own purse where the rate is high enough for that.
+local function takes(key, rate)
+  local share = math.floor(rate * PURSE_S)
+  if share < 2 then return takes_at_once(key, rate, 1) end
+  local purse, now = purse_of(key), ngx.now()
+  if purse.left == 0 or now >= purse.till then
+    if not takes_at_once(key, rate, share) then return takes_at_once(key, rate, 1) end
+    purse.left, purse.till = share, now + 1
+  end
+  purse.left = purse.left - 1
   return true
 end
 
@@ -67,7 +97,9 @@ function M.address_is_too_fast() return not takes('a' .. rates.peer(), settings.
 --- Is the device asked faster than it may be?
 function M.device_is_too_fast(device)
   -- Where nobody knows the policy, the limit holds.
-  return not takes('d' .. device, tonumber((store():get('policy ' .. device))) or settings.requests_per_device)
+  local policy = store():get('policy ' .. device)
+  local rate = policy and policy ~= 'none' and tonumber(policy) or settings.requests_per_device
+  return not takes('d' .. device, rate)
 end
 
 --- Forgets a policy that has changed; `key` is `policy <device>`.

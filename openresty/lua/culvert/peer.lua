@@ -15,12 +15,9 @@ function M.parse(address)
   return { host = host, port = port, address = address }
 end
 
---- Sets the peers to be tried, in this order. `silent_ms`: they may be silent this long; the location's time without it.
-function M.choose(peers, silent_ms)
-  local ctx = ngx.ctx
-  ctx.peers = peers
-  ctx.silent_s = silent_ms and silent_ms / 1000
-end
+--- Makes `choice` what is known of the request from here on (ngx.ctx): `peers`, to be tried in this order, `tried` (0) of them so
+--- far, `silent_s`, how long they may be silent (without it the location's time), and what the log phase need not ask nginx for.
+function M.choose(choice) ngx.ctx = choice end
 
 --- When this peer last refused a connection, as a time that orders; 0 when it did not of late.
 function M.failed_at(address) return ngx.shared.culvert_state:get('failed:' .. address) or 0 end
@@ -28,13 +25,13 @@ function M.failed_at(address) return ngx.shared.culvert_state:get('failed:' .. a
 function M.balance()
   local ctx = ngx.ctx
   local peers = ctx.peers
-  local n = ctx.peer_tried or 0
+  local n = ctx.tried
   if n == 0 then
     if #peers > 1 then balancer.set_more_tries(#peers - 1) end
   else
     ngx.shared.culvert_state:set('failed:' .. peers[math.min(n, #peers)].address, ngx.now(), FAILED_S)
   end
-  ctx.peer_tried = n + 1
+  ctx.tried = n + 1
   local peer = peers[math.min(n + 1, #peers)]
   local ok, err = balancer.set_current_peer(peer.host, peer.port)
   if not ok then

@@ -19,7 +19,7 @@ local quote, quote_path = memo.of(json.quote, 1000), memo.of(json.quote, 1000)
 
 --- Notes the request that has just ended. `ended` as in log.lua.
 function M.add(ended, var)
-  local device = var.culvert_device
+  local device = ended.device
   if not device or device == '' then return end
   local n = #waiting
   if n >= settings.reports then

@@ -58,7 +58,7 @@ function M.finish(ended, var)
   })
   local about = attributes({
     { 'culvert.visitor', var.request_id },
-    { 'culvert.device', var.culvert_device },
+    { 'culvert.device', ended.device },
     { 'culvert.outcome', ended.outcome },
     { 'http.request.method', var.request_method },
     { 'http.response.status_code', ended.status },

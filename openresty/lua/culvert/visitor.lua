@@ -9,6 +9,7 @@ local forward = require('culvert.forward')
 local host = require('culvert.host')
 local json = require('culvert.json')
 local memo = require('culvert.memo')
+local metrics = require('culvert.metrics')
 local paces = require('culvert.paces')
 local pages = require('culvert.pages')
 local peer = require('culvert.peer')
@@ -33,11 +34,11 @@ local asks_for_events = memo.of(function(accept) return accept:find('text/event-
 --- Event streams and upgraded connections are silent for long by their nature; a page is not.
 local function may_be_silent(headers)
   local accept = headers.accept
-  return headers.upgrade or accept and asks_for_events(type(accept) == 'table' and table.concat(accept, ',') or accept)
+  return headers.upgrade or accept and asks_for_events(accept)
 end
 
 --- nginx.conf sets what most requests need: only what is otherwise is set here.
-local function pass(route, headers)
+local function pass(route, name, uri, headers)
   local var = ngx.var
   -- A connection that idles may be closing just now. What may not be sent twice must not find out.
   -- A traced request has a connection of its own: the listener reads the trace at its beginning.
@@ -45,7 +46,14 @@ local function pass(route, headers)
   if route.scheme ~= 'http' then var.culvert_scheme = route.scheme end
   if not reuse then var.culvert_pool = 'culvert_fresh' end
   forward.set_connection(headers, reuse)
-  peer.choose(route.peers, not may_be_silent(headers) and settings.answer_ms or nil)
+  peer.choose({
+    peers = route.peers,
+    tried = 0,
+    silent_s = may_be_silent(headers) and settings.stream_ms / 1000 or nil,
+    host = name,
+    path = uri,
+    device = route.device,
+  })
 end
 
 --- The route of a host, as routes.find has it; false and `rate_limited` for who asks for too many names that nobody has.
@@ -59,7 +67,7 @@ local function find_route(name, anew)
 end
 
 --- Passes the request on by the route of its host, or ends it with a page.
-local function dispatch(name, headers, anew)
+local function dispatch(name, uri, headers, anew)
   if not anew and paces.address_is_too_fast() then return paces.turn_away(name) end
   local route, err = find_route(name, anew)
   if route then ngx.var.culvert_device = route.device end
@@ -75,11 +83,11 @@ local function dispatch(name, headers, anew)
   end
   if not anew and paces.device_is_too_fast(route.device) then return paces.turn_away(name) end
   -- An attempt after the first one has passed it, and its cookies are gone.
-  if not anew and not access.check(name, route.device, route.port, ngx.var.culvert_path, headers.cookie ~= nil) then return end
+  if not anew and not access.check(name, route.device, route.port, uri, headers.cookie ~= nil) then return end
   if route.state == 'grace' then
     return pages.send('device_offline', { since = route.since, host = name })
   end
-  return pass(route, headers)
+  return pass(route, name, uri, headers)
 end
 
 --- A body is `none`, `held` (in memory, may be sent again) or `streamed`.
@@ -88,27 +96,27 @@ local function take_small_body(headers)
   local given = headers['content-length']
   local length = tonumber(given or 0)
   -- HTTP/2 needs no length to have a body.
-  if not given and ngx.req.http_version() >= 2 and not BODILESS[ngx.req.get_method()] then return 'streamed' end
+  if not given and not BODILESS[ngx.req.get_method()] and ngx.req.http_version() >= 2 then return 'streamed' end
   if length == 0 then return 'none' end
   if not length or length > REPLAYABLE_BYTES then return 'streamed' end
   ngx.req.read_body()
   return 'held'
 end
 
---- The access phase of a visitor's request.
+--- The access phase of a visitor's request; nginx.conf has set its path, and its host as it is when it is a good one.
 function M.serve()
   local var = ngx.var
   local uri = var.uri
-  var.culvert_path = uri
   local kind, name = host.of_request()
-  if not kind then return pages.send('bad_request', { detail = 'To be exact: ' .. name .. '.' }) end
-  var.culvert_host = name
-  if kind == 'ip' then return pages.send('not_found') end
+  if not kind or kind == 'ip' then
+    var.culvert_host = kind and name or ''
+    return pages.send(kind and 'not_found' or 'bad_request', { detail = not kind and 'To be exact: ' .. name .. '.' or nil })
+  end
   if plain.turns_visitors_away() then return plain.send_on(name) end
   if kind == 'apex' then return pages.send(uri == '/' and 'welcome' or 'not_found', { host = name }) end
   local headers = forward.drop_forged()
   tracing.begin()
-  dispatch(name, headers, false)
+  dispatch(name, uri, headers, false)
   local body = take_small_body(headers)
   if body ~= 'none' then var.culvert_replayable = body end
 end
@@ -154,10 +162,11 @@ function M.again()
   local attempt = tonumber(var.culvert_attempts) + 1
   if var.culvert_replayable == 'streamed' or attempt > #WAITS then return pages.send('unavailable', { host = name }) end
   var.culvert_attempts = attempt
+  metrics.tried_again()
   ngx.sleep(WAITS[attempt] * settings.retry_ms / 1000)
   -- As at the beginning: the route may be another one by now.
   var.culvert_scheme, var.culvert_pool, var.culvert_connection, var.culvert_upgrade = 'http', 'culvert_kept', '', ''
-  return dispatch(name, forward.drop_forged(), true)
+  return dispatch(name, var.culvert_path, forward.drop_forged(), true)
 end
 
 --- The content of what comes without TLS to the port of TLS.
