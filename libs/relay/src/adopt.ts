@@ -104,8 +104,8 @@ const NOTHING = Buffer.alloc(0);
 
 /**
  * Takes over the handle of a socket, so that it reads straight into our buffers: `net.Server` and `http.Server` have no
- * `onread` option. The old object is dead afterwards, unless it is one of `connectAdoptable`; `net.Server` goes on counting
- * the new one.
+ * `onread` option. The old object is dead afterwards, unless it is one of `connectAdoptable` or was accepted by a bare `net.Server`,
+ * which goes on counting it or the new one.
  *
  * @param onRecord In place of `onread` for a TLS socket, which is kept: each read is one record, and some may come after it was told
  *   to stop. Its buffer must never be empty.
@@ -123,7 +123,8 @@ export function adopt(old: net.Socket, onread: OnRead, onRecord?: OnRead): Adopt
   if (!raw || old.writableLength > 0) return undefined;
   const reader = adoptable.get(old);
   if (reader !== undefined) return adoptAsItIs(old, reader, onread);
-  if (isBare(from)) return adoptInPlace(old, onread);
+  const inPlace = isBare(from) ? adoptInPlace(old, onread) : undefined;
+  if (inPlace !== undefined) return inPlace;
   const head = drain(old);
   const options = { handle, allowHalfOpen: true, pauseOnCreate: true, highWaterMark: HIGH_WATER_MARK, onread };
   const socket = new net.Socket(options as unknown as net.SocketConstructorOpts);
