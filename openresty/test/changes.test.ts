@@ -95,7 +95,9 @@ describe('without Redis', () => {
     await until('it is known to be back', async () => (await edge.health()).redis === 'up');
     await until('it asks again', async () => (await status('unknown')) === 404);
     // That Redis was killed with a question unread nginx itself says, if it was: there is no switch for that.
-    const log = edge.errorLog().replace(/\[error\] .* recv\(\) failed \(104: Connection reset by peer\), context: ngx\.timer/g, '');
+    const log = edge
+      .errorLog()
+      .replace(/\[error\] .* recv\(\) failed \(104: Connection reset by peer\), context: ngx\.timer/g, '');
     expect(log).not.toMatch(/\[(error|crit|alert|emerg)\]/);
   });
 
