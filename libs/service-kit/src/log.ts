@@ -57,6 +57,12 @@ function withoutTokens(fields: Fields): Fields {
   return safe;
 }
 
+/** What was thrown may be anything. */
+function errorWithoutTokens(error: Error): unknown {
+  const said: unknown = pino.stdSerializers.err(error);
+  return typeof said === 'object' && said !== null ? withoutTokens(said as Fields) : said;
+}
+
 /** One JSON line per event on standard output; `event` is a stable dotted word, the text is for people. */
 export function createLogger(service: string, instance: string, level: string): Logger {
   const options = {
@@ -64,7 +70,7 @@ export function createLogger(service: string, instance: string, level: string): 
     base: { service, instance },
     timestamp: () => `,"time":"${new Date(happenedAt ?? Date.now()).toISOString()}"`,
     formatters: { log: withoutTokens },
-    serializers: { err: (error: Error) => withoutTokens(pino.stdSerializers.err(error) as unknown as Fields) },
+    serializers: { err: errorWithoutTokens },
   };
   return pino(options, gathering());
 }

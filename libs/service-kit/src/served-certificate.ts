@@ -86,12 +86,17 @@ export class ServedCertificate {
   /** Changes with either file; links are followed, since a mounted secret is changed by changing a link. */
   #stamp(): string {
     const { CULVERT_TLS_CERT_FILE, CULVERT_TLS_KEY_FILE } = this.#files;
-    return [CULVERT_TLS_CERT_FILE, CULVERT_TLS_KEY_FILE]
-      .map((path) => {
-        const stat = statSync(path, { throwIfNoEntry: false });
-        return stat === undefined ? '' : `${stat.ino}:${stat.mtimeMs}:${stat.size}`;
-      })
-      .join();
+    return [CULVERT_TLS_CERT_FILE, CULVERT_TLS_KEY_FILE].map(stampOf).join();
+  }
+}
+
+/** Empty for what cannot be looked at: to read it says why. */
+function stampOf(path: string): string {
+  try {
+    const { ino, mtimeMs, size } = statSync(path);
+    return `${ino}:${mtimeMs}:${size}`;
+  } catch {
+    return '';
   }
 }
 

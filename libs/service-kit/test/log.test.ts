@@ -32,3 +32,9 @@ it('lines that are written later bear the time of what they tell of', () => {
   expect(late).toMatchObject({ time: '1970-01-01T00:00:00.000Z' });
   expect(Date.parse(String(now?.time))).toBeGreaterThan(1e12);
 });
+
+it('whatever was thrown can be logged', () => {
+  const [nothing, text] = lines(`log.info({ event: 'a', err: null }); log.info({ event: 'b', err: 'why' });`);
+  expect(nothing).toMatchObject({ event: 'a', err: null });
+  expect(text).toMatchObject({ event: 'b', err: 'why' });
+});

@@ -1,4 +1,4 @@
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -73,6 +73,11 @@ describe('a served certificate', () => {
   it('is refused at the start with the name of what is wrong', () => {
     expect(() => new ServedCertificate({ ...files, CULVERT_TLS_KEY_FILE: join(folder, 'none') }, log)).toThrow(
       /^CULVERT_TLS_KEY_FILE=.*none cannot be read: ENOENT/,
+    );
+    const loop = join(folder, 'loop');
+    symlinkSync(loop, loop);
+    expect(() => new ServedCertificate({ ...files, CULVERT_TLS_KEY_FILE: loop }, log)).toThrow(
+      /^CULVERT_TLS_KEY_FILE=.* cannot be/,
     );
     writeFileSync(files.CULVERT_TLS_CERT_FILE, 'no certificate');
     expect(() => new ServedCertificate(files, log)).toThrow(/are no certificate and its key/);
