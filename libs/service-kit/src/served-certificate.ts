@@ -1,5 +1,7 @@
+import { X509Certificate } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
+import { Gauge, type Registry } from 'prom-client';
 import { type Setting, setting } from './config.ts';
 import type { Logger } from './log.ts';
 
@@ -28,11 +30,18 @@ interface TlsServer {
   setSecureContext(files: { cert: Buffer; key: Buffer }): void;
 }
 
-/** The certificate of a server, from files that somebody renews. */
+/** A certificate and its key as they were read, and the last moment at which the certificate (the chain's leaf) is in force. */
+interface Pair {
+  cert: Buffer;
+  key: Buffer;
+  endsAt: Date;
+}
+
+/** The certificate of a server, from files that somebody renews. One that is over is served all the same, with a warning. */
 export class ServedCertificate {
   readonly #files: TlsFiles;
   readonly #log: Logger;
-  #pair: { cert: Buffer; key: Buffer };
+  #pair: Pair;
   #seen: string;
   #timer: NodeJS.Timeout | undefined;
 
@@ -42,10 +51,16 @@ export class ServedCertificate {
     this.#log = log;
     this.#seen = this.#stamp();
     this.#pair = this.#read();
+    this.#warnIfOver();
   }
 
   get pair(): { cert: Buffer; key: Buffer } {
-    return this.#pair;
+    return { cert: this.#pair.cert, key: this.#pair.key };
+  }
+
+  /** Of the certificate that is served now. */
+  get endsAt(): Date {
+    return this.#pair.endsAt;
   }
 
   /**
@@ -57,10 +72,12 @@ export class ServedCertificate {
       const stamp = this.#stamp();
       if (stamp === this.#seen) return;
       try {
-        this.#pair = this.#read();
-        server.setSecureContext(this.#pair);
+        const { cert, key, endsAt } = this.#read();
+        server.setSecureContext({ cert, key });
+        this.#pair = { cert, key, endsAt };
         this.#seen = stamp;
-        this.#log.info({ event: 'certificate.renewed', file: this.#files.CULVERT_TLS_CERT_FILE });
+        this.#log.info({ event: 'certificate.renewed', file: this.#files.CULVERT_TLS_CERT_FILE, ends: endsAt.toISOString() });
+        this.#warnIfOver();
       } catch (err) {
         this.#log.warn({ event: 'certificate.unusable', err }); // again at the next look: it may be half written
       }
@@ -71,16 +88,22 @@ export class ServedCertificate {
     clearInterval(this.#timer);
   }
 
-  #read(): { cert: Buffer; key: Buffer } {
+  #warnIfOver(): void {
+    if (this.endsAt.getTime() > Date.now()) return;
+    const file = this.#files.CULVERT_TLS_CERT_FILE;
+    this.#log.warn({ event: 'certificate.expired', file, ends: this.endsAt.toISOString() });
+  }
+
+  #read(): Pair {
     const { CULVERT_TLS_CERT_FILE: certificate, CULVERT_TLS_KEY_FILE: key } = this.#files;
     const pair = { cert: contentOf('CULVERT_TLS_CERT_FILE', certificate), key: contentOf('CULVERT_TLS_KEY_FILE', key) };
     try {
       createSecureContext(pair);
+      return { ...pair, endsAt: new X509Certificate(pair.cert).validToDate };
     } catch (cause) {
       const why = `${certificate} and ${key} are no certificate and its key: ${(cause as Error).message}`;
       throw new Error(why, { cause });
     }
-    return pair;
   }
 
   /** Changes with either file; links are followed, since a mounted secret is changed by changing a link. */
@@ -88,6 +111,22 @@ export class ServedCertificate {
     const { CULVERT_TLS_CERT_FILE, CULVERT_TLS_KEY_FILE } = this.#files;
     return [CULVERT_TLS_CERT_FILE, CULVERT_TLS_KEY_FILE].map(stampOf).join();
   }
+}
+
+/** Who is shown the certificate: devices at the published port of a listener, or users of the API. */
+export type CertificateUse = 'transfers' | 'api';
+
+/** Tells alerts when the certificate ends; after a renewal, when the new one does. The edge has the same metric. */
+export function watchCertificate(registry: Registry, use: CertificateUse, certificate: Pick<ServedCertificate, 'endsAt'>): void {
+  new Gauge({
+    name: 'culvert_certificate_expires_timestamp_seconds',
+    help: 'When the certificate that is served ends, in seconds since 1970, by who is shown it',
+    labelNames: ['use', 'source'],
+    registers: [registry],
+    collect() {
+      this.set({ use, source: 'files' }, certificate.endsAt.getTime() / 1000);
+    },
+  });
 }
 
 /** Empty for what cannot be looked at: to read it says why. */

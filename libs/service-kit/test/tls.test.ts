@@ -5,10 +5,11 @@ import { join } from 'node:path';
 import tls from 'node:tls';
 import { DEFAULT_LIMITS } from '@culvert/contracts';
 import { pino } from 'pino';
+import { Registry } from 'prom-client';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { issueCertificate, makeAuthority } from '../../../deploy/local/src/local-ca.ts';
 import { eventually } from '../../../test/harness/service.ts';
-import { faultsOfTlsFiles, type HandshakeServer, ServedCertificate, serveHandshakes } from '../src/index.ts';
+import { faultsOfTlsFiles, type HandshakeServer, ServedCertificate, serveHandshakes, watchCertificate } from '../src/index.ts';
 
 const PENDING = 3;
 const HANDSHAKE_MS = 1_000;
@@ -21,9 +22,9 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'culvert-served-tls-'));
   const authority = { ca: join(folder, 'ca.pem'), caKey: join(folder, 'ca.key') };
   await makeAuthority('openssl', authority, 'localhost');
-  for (const name of ['first', 'second']) {
+  for (const [name, days] of Object.entries({ first: 30, second: 60, over: -1 })) {
     const made = { certificate: join(folder, `${name}.pem`), key: join(folder, `${name}.key`) };
-    await issueCertificate('openssl', authority, made, [`DNS:${name}.localhost`], 30);
+    await issueCertificate('openssl', authority, made, [`DNS:${name}.localhost`], days);
   }
   files = { CULVERT_TLS_CERT_FILE: join(folder, 'served.pem'), CULVERT_TLS_KEY_FILE: join(folder, 'served.key') };
 });
@@ -64,6 +65,38 @@ describe('a served certificate', () => {
       copyFileSync(join(folder, 'second.key'), files.CULVERT_TLS_KEY_FILE);
       await eventually('the new one', () => events.some(({ event }) => event === 'certificate.renewed') || undefined);
       expect(await shown(port)).toBe('DNS:second.localhost');
+    } finally {
+      certificate.stop();
+      server.close();
+    }
+  });
+
+  it('that is over is served with a warning, at the start as after a renewal, and a metric says when the served one ends', async () => {
+    serve('over');
+    const certificate = new ServedCertificate(files, log);
+    const warned = (): typeof events => events.filter(({ event }) => event === 'certificate.expired');
+    const [warning] = warned();
+    expect(warning).toMatchObject({ file: files.CULVERT_TLS_CERT_FILE, level: 40 });
+    const registry = new Registry();
+    watchCertificate(registry, 'transfers', certificate);
+    const daysLeft = async (): Promise<number> => {
+      const text = await registry.metrics();
+      const found = /^culvert_certificate_expires_timestamp_seconds\{use="transfers",source="files"\} (\d+)$/m.exec(text);
+      return Math.round((Number(found?.[1]) - Date.now() / 1000) / 86_400);
+    };
+    const server = tls.createServer(certificate.pair).on('tlsClientError', () => {});
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+    certificate.follow(server, 20);
+    try {
+      expect(await shown((server.address() as net.AddressInfo).port)).toBe('DNS:over.localhost');
+      expect(await daysLeft()).toBe(-1);
+      serve('second');
+      await eventually('the new one', () => events.some(({ event }) => event === 'certificate.renewed') || undefined);
+      expect(await daysLeft()).toBe(60);
+      expect(warned()).toHaveLength(1);
+      serve('over');
+      await eventually('a second warning', () => warned().length === 2 || undefined);
+      expect(await daysLeft()).toBe(-1);
     } finally {
       certificate.stop();
       server.close();

@@ -10,6 +10,7 @@ import {
   ServedCertificate,
   setting,
   tlsFiles,
+  watchCertificate,
 } from '@culvert/service-kit';
 import { Counter } from 'prom-client';
 import { CertificateWatch } from './certificate-watch.ts';
@@ -58,6 +59,7 @@ await runService({
     await visitors.start();
     onStop('visitors', () => visitors.stop());
     const certificate = config.CULVERT_TLS_CERT_FILE === '' ? undefined : new ServedCertificate(config, log);
+    if (certificate !== undefined) watchCertificate(health.registry, 'api', certificate);
     const app = await buildServer({
       visitors,
       redis,

@@ -7,6 +7,7 @@ import {
   runService,
   ServedCertificate,
   UsageReport,
+  watchCertificate,
   watchFill,
 } from '@culvert/service-kit';
 import { assertedOf } from './asserted.ts';
@@ -81,6 +82,7 @@ await runService({
     });
     const rights = new OperatorRights(visits, bus, limits.RECHECK_MS, log);
     const certificate = config.CULVERT_TLS_CERT_FILE === '' ? undefined : new ServedCertificate(config, log);
+    if (certificate !== undefined) watchCertificate(health.registry, 'transfers', certificate);
     const transfers = await serveTransfers({
       ...{ id, limits, log, metrics, rendezvous, tenures, grants, operators: visits },
       heartbeatMs: config.CULVERT_HEARTBEAT,

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, X509Certificate } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -61,9 +61,14 @@ describe('the published port of a listener', () => {
     expect(visitor.text()).toBe(text);
   });
 
-  it('takes a renewed certificate without a restart', async () => {
+  it('takes a renewed certificate without a restart, and its metrics say when the served one ends', async () => {
     const renewed = { certificate: join(folder, 'leaf.pem'), key: join(folder, 'leaf.key') };
-    await issueCertificate('openssl', authority, renewed, ['DNS:localhost', 'DNS:renewed.localhost']);
+    const ends = (): number => new X509Certificate(readFileSync(renewed.certificate)).validToDate.getTime() / 1000;
+    const told = (): Promise<number> =>
+      metricOf(listener, 'culvert_certificate_expires_timestamp_seconds', 'use="transfers",source="files"');
+    const former = ends();
+    expect(await told()).toBe(former);
+    await issueCertificate('openssl', authority, renewed, ['DNS:localhost', 'DNS:renewed.localhost'], 500);
     const shown = (): Promise<string | undefined> =>
       new Promise((resolve, reject) => {
         const socket = tls.connect({ port, host: 'localhost', ca: readFileSync(authority.ca) }, () => {
@@ -73,6 +78,8 @@ describe('the published port of a listener', () => {
         socket.on('error', reject);
       });
     await eventually('the renewed one', async () => ((await shown())?.includes('renewed') ? true : undefined));
+    expect(ends()).toBeGreaterThan(former);
+    expect(await told()).toBe(ends());
   });
 
   it('refuses unknown ids and unknown tokens', async () => {
