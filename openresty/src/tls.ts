@@ -71,6 +71,7 @@ export function tlsForLua(tls: EdgeTls | undefined): string {
   const seconds = Math.floor((tls.hstsMs ?? 0) / 1000);
   return [
     `      tls_port = ${tls.publicPort ?? tls.port},`,
+    `      tls_certificate = '${tls.certificate}',`,
     `      redirect = ${(tls.plain ?? 'redirect') === 'redirect'},`,
     `      plain_devices = ${tls.plainDevices ?? false},`,
     ...(seconds > 0 ? [`      hsts_s = ${seconds},`] : []),

@@ -6,6 +6,7 @@
 
 local cache = require('culvert.cache')
 local domains = require('culvert.domains')
+local expiry = require('culvert.expiry')
 local host = require('culvert.host')
 local lrucache = require('resty.lrucache')
 local rates = require('culvert.rates')
@@ -21,6 +22,25 @@ local STALE_MS = 24 * 3600 * 1000
 local parsed = lrucache.new(256)
 
 local M = {}
+
+--- When the certificate of the files ends, which nginx reads at this moment, too; nil without TLS.
+local function end_of_files()
+  local path = settings.tls_certificate
+  if not path then return nil end
+  local file, err = io.open(path)
+  local pem = file and file:read('*a')
+  if file then file:close() end
+  local ends
+  if pem then ends, err = expiry.of(pem) end
+  if not ends then
+    ngx.log(ngx.WARN, 'it is not known when the certificate ', path, ' ends: ', err)
+  elseif ends <= ngx.time() then
+    ngx.log(ngx.WARN, 'the certificate ', path, ' has ended at ', ngx.http_time(ends), ' and is served all the same')
+  end
+  return ends
+end
+
+local files_end = end_of_files()
 
 local DOMAIN = '^domain (.+)$'
 
@@ -62,12 +82,13 @@ local function parse(text)
   if found then return found end
   local length, rest = text:match('^(%d+)\n(.*)$')
   length = tonumber(length)
-  local chain, err = ssl.parse_pem_cert(rest:sub(1, length))
+  local pem = rest:sub(1, length)
+  local chain, err = ssl.parse_pem_cert(pem)
   if not chain then return nil, err end
   local key
   key, err = ssl.parse_pem_priv_key(rest:sub(length + 1))
   if not key then return nil, err end
-  found = { chain = chain, key = key }
+  found = { chain = chain, key = key, ends = expiry.of(pem) }
   parsed:set(text, found)
   return found
 end
@@ -106,6 +127,16 @@ function M.choose()
     ngx.log(ngx.ERR, 'the certificate of ', name, ' cannot be set: ', err)
     return ngx.exit(ngx.ERROR) -- half of it is set: nothing that could be shown
   end
+end
+
+--- When the certificate ends that names of the domain are served with, as unix seconds, and whether it is from the `store` or the
+--- `files`; nil without TLS.
+function M.ends()
+  if not files_end then return nil end
+  local text = store():get('cert:*.' .. settings.domain)
+  local found = text and parse(text)
+  if found and found.ends then return found.ends, 'store' end
+  return files_end, 'files'
 end
 
 --- Forgets a certificate that has changed.

@@ -1,6 +1,7 @@
 -- /metrics: what this edge has served, counted by each worker in its own memory and added to shared memory every second, so
 -- that a request costs no lock. Labels come from closed lists; what is in none of them is counted as `other`.
 
+local certificate = require('culvert.certificate')
 local redis = require('culvert.redis')
 local texts = require('culvert.texts')
 
@@ -184,6 +185,13 @@ local function fill(lines)
   gauge(lines, 'culvert_edge_memory_fill_ratio', 'How full the shared memory of the edge is, from 0 to 1', values)
 end
 
+local function certificate_ends(lines)
+  local ends, source = certificate.ends()
+  local values = ends and { { '{use="edge",source="' .. source .. '"}', ends } } or {}
+  local help = 'When the certificate that is served ends, in seconds since 1970, by who is shown it'
+  gauge(lines, 'culvert_certificate_expires_timestamp_seconds', help, values)
+end
+
 --- The content of /metrics.
 function M.report()
   flush()
@@ -194,6 +202,7 @@ function M.report()
   end
   connections(lines)
   fill(lines)
+  certificate_ends(lines)
   gauge(lines, 'culvert_edge_store_up', '1 while Redis answers this edge', { { '', redis.is_away() and 0 or 1 } })
   ngx.header['Content-Type'] = 'text/plain; version=0.0.4; charset=utf-8'
   ngx.print(table.concat(lines, '\n'), '\n')
