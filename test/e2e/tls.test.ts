@@ -197,6 +197,22 @@ describe('a device of a stack with TLS', () => {
   });
 });
 
+it('the edge, the listener and the API say when the certificate that they serve ends', async () => {
+  const ends = new X509Certificate(readFileSync(join(stack.stateDir, 'tls/edge.pem'))).validToDate.getTime() / 1000;
+  const { services, nginx } = stack.info;
+  const told = async (health: string | undefined): Promise<string[]> => {
+    const text = await (await fetch(String(health).replace('/healthz', '/metrics'))).text();
+    const lines = text.split('\n').filter((line) => line.startsWith('culvert_certificate_expires_timestamp_seconds{'));
+    return lines.map((line) => line.replace(/,?instance="[^"]*"/, ''));
+  };
+  const of = (id: string): string | undefined => services.find((service) => service.id.startsWith(id))?.health;
+  const series = (use: string): string => `culvert_certificate_expires_timestamp_seconds{use="${use}",source="files"} ${ends}`;
+  expect(await told(nginx.health)).toEqual([series('edge')]);
+  expect(await told(of('tcp-listener'))).toEqual([series('transfers')]);
+  expect(await told(of('admin'))).toEqual([series('api')]);
+  expect(await told(of('ws-ingress'))).toEqual([]);
+});
+
 it('an operator gets a ticket through the edge, which verifies the API behind it, and none without TLS', async () => {
   const ask = (edge: string, ...args: string[]) =>
     curl(
