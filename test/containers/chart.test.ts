@@ -103,6 +103,45 @@ describe.skipIf(helm === undefined)('the chart', { timeout: 300_000 }, () => {
     await expect(few).rejects.toThrow('1 addresses for 2 listeners');
   });
 
+  it('publishes listeners for transfers of devices where that is wanted, each by a name of its own and with TLS', async () => {
+    const listener = (text: string): string => named(text, 'StatefulSet', 'demo-tcp-listener');
+    const settingOf = (text: string, name: string): string | undefined =>
+      new RegExp(`name: ${name}, value: ['"]?([^'"}]*)['"]? }`).exec(listener(text))?.[1];
+    for (const name of ['CULVERT_TRANSFER_URL', 'CULVERT_TRANSFER_PORT', 'CULVERT_TLS_CERT_FILE', 'culvert-transfers-tls'])
+      expect(listener(plain)).not.toContain(name);
+    expect(named(plain, 'Service', 'demo-tcp-0')).not.toContain('published');
+    expect(named(plain, 'NetworkPolicy', 'demo-tcp-listener')).not.toContain('published');
+
+    expect(settingOf(everything, 'CULVERT_TRANSFER_URL')).toBe('wss://$(CULVERT_INSTANCE_ID).tcp.culvert.example:443');
+    expect(settingOf(everything, 'CULVERT_TRANSFER_PORT')).toBe('8443');
+    expect(listener(everything)).toContain('{ name: published, containerPort: 8443 }');
+    expect(listener(everything)).toContain('secretName: culvert-transfers-tls, defaultMode: 0440');
+    expect(listener(everything)).toContain('{ name: tls, mountPath: /tls, readOnly: true }');
+    expect(settingOf(everything, 'CULVERT_TLS_CERT_FILE')).toBe('/tls/tls.crt');
+    expect(settingOf(everything, 'CULVERT_TLS_KEY_FILE')).toBe('/tls/tls.key');
+    for (const number of [0, 1, 2])
+      expect(named(everything, 'Service', `demo-tcp-${number}`)).toContain(
+        '{ name: transfers, port: 443, targetPort: published }',
+      );
+    expect(named(everything, 'NetworkPolicy', 'demo-tcp-listener')).toContain('{"port":"published"}');
+    const listed = named(await render(CERT_MANAGER), 'Certificate', 'demo-transfers');
+    for (const number of [0, 1]) expect(listed).toContain(`- "demo-tcp-listener-${number}.tcp.culvert.example"`);
+
+    const on = 'tcpListener.transfers.enabled=true';
+    const balanced = await render([on, 'tcpListener.transfers.tls.secret=', 'tcpListener.transfers.port=8444']);
+    expect(settingOf(balanced, 'CULVERT_TRANSFER_URL')).toBe('wss://$(CULVERT_INSTANCE_ID).tcp.culvert.example:8444');
+    expect(listener(balanced)).not.toContain('CULVERT_TLS_CERT_FILE');
+    const single = await render([on, 'tcpListener.transfers.host=one.example', 'tcpListener.replicas=1']);
+    expect(settingOf(single, 'CULVERT_TRANSFER_URL')).toBe('wss://one.example:443');
+    for (const [setting, fault] of [
+      ['tcpListener.transfers.host=one.example', 'one.example stands for 2 listeners; expected a name with {listener}'],
+      ['tcpListener.transfers.port=20150', "tcpListener.transfers.port, 20150, is one of the listeners' own, 20000 to 20199"],
+      ['tcpListener.firstPort=8400', "the port of transfers within the pod, 8443, is one of the listeners' own"],
+      ['tcpListener.service.loadBalancerIP=192.0.2.9', 'expected tcpListener.service.addresses'],
+    ])
+      await expect(render([on, setting as string])).rejects.toThrow(fault);
+  });
+
   it('scales, is drained one by one, and winds down in time', () => {
     expect(kinds(plain)).not.toContain('HorizontalPodAutoscaler');
     expect(kinds(everything).filter((kind) => kind === 'HorizontalPodAutoscaler')).toHaveLength(3);

@@ -77,6 +77,13 @@ topologySpreadConstraints:
 {{ .Values.publicHost | default (printf "{listener}.tcp.%s" .Values.domain) }}
 {{- end }}
 
+{{/* Where devices open transfers past the edge: one name a listener, or one listener. */}}
+{{- define "culvert.transferHost" -}}
+{{- $host := .Values.tcpListener.transfers.host | default (include "culvert.publicHost" .) }}
+{{- if and (gt (int .Values.tcpListener.replicas) 1) (not (contains "{listener}" $host)) }}{{ fail (printf "tcpListener.transfers.host: %s stands for %d listeners; expected a name with {listener}, for an address each" $host (int .Values.tcpListener.replicas)) }}{{ end }}
+{{- $host }}
+{{- end }}
+
 {{- define "culvert.env" -}}
 {{- $v := .root.Values }}
 - name: POD_IP
