@@ -1,24 +1,12 @@
-import type { IncomingMessage } from 'node:http';
 import type net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { DEFAULT_LIMITS, type ErrorCode } from '@culvert/contracts';
-import { renderRefusal, renderUpgrade } from '@culvert/wire';
+import { renderRefusal } from '@culvert/wire';
 
 /** A socket that speaks WebSocket from here on, and the bytes that already came behind the handshake. */
 export interface UpgradedSocket {
   socket: net.Socket;
   head: Buffer;
-}
-
-/**
- * Server: agrees to a handshake that was checked by `wire`. `socket` and `head` are those of http's 'upgrade' event; between
- * that event and this call the socket needs an 'error' listener of its own, since http has removed its own.
- */
-export function acceptUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): UpgradedSocket {
-  const raw = socket as net.Socket;
-  raw.on('error', ignore);
-  if (raw.writable) raw.write(renderUpgrade(String(req.headers['sec-websocket-key'])));
-  return { socket: raw, head };
 }
 
 /** Server: answers a handshake with a refusal and closes the socket, within CLOSE_MS whatever the peer does. */

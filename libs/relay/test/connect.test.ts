@@ -6,7 +6,6 @@ import { CulvertError } from '@culvert/contracts';
 import { renderUpgrade } from '@culvert/wire';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
-  acceptUpgrade,
   adopt,
   connectLocal,
   connectWebSocket,
@@ -15,7 +14,7 @@ import {
   Transfer,
   type WebSocketTarget,
 } from '../src/index.ts';
-import { Cleanup, listen, once, readAll, TARGET, tcpPair, UpgradeServer } from './support.ts';
+import { acceptUpgrade, Cleanup, listen, once, readAll, TARGET, tcpPair, UpgradeServer } from './support.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());

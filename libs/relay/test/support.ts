@@ -1,15 +1,19 @@
 import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { DEFAULT_LIMITS, type Limits } from '@culvert/contracts';
-import { encodeClose, encodeEnd, encodeFrame, encodeMessage, encodeText, FrameParser, type Message, OPCODE } from '@culvert/wire';
 import {
-  acceptUpgrade,
-  connectWebSocket,
-  dialTransfer,
-  Transfer,
-  type TransferOptions,
-  type UpgradedSocket,
-} from '../src/index.ts';
+  encodeClose,
+  encodeEnd,
+  encodeFrame,
+  encodeMessage,
+  encodeText,
+  FrameParser,
+  type Message,
+  OPCODE,
+  renderUpgrade,
+} from '@culvert/wire';
+import { connectWebSocket, dialTransfer, Transfer, type TransferOptions, type UpgradedSocket } from '../src/index.ts';
 
 /** Everything that a test opened, closed in reverse. */
 export class Cleanup {
@@ -46,6 +50,14 @@ export async function tcpPair(cleanup: Cleanup): Promise<{ outside: net.Socket; 
   cleanup.add(outside, () => outside.destroy());
   cleanup.add(inside, () => inside.destroy());
   return { outside, inside };
+}
+
+/** Agrees to whatever handshake came; over plain TCP the answer is flushed at once. */
+export function acceptUpgrade(req: http.IncomingMessage, socket: Duplex, head: Buffer): UpgradedSocket {
+  const raw = socket as net.Socket;
+  raw.on('error', () => {});
+  raw.write(renderUpgrade(String(req.headers['sec-websocket-key'])));
+  return { socket: raw, head };
 }
 
 /** An HTTP server that upgrades whatever comes and gives the sockets in order. */

@@ -2,7 +2,8 @@
 import { createServer } from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import { DEFAULT_LIMITS, LIMITS } from '@culvert/contracts';
-import { acceptUpgrade, WarmHost } from '@culvert/relay';
+import { WarmHost } from '@culvert/relay';
+import { renderUpgrade } from '@culvert/wire';
 
 const waiting: net.Socket[] = [];
 const idle: WarmHost[] = [];
@@ -19,13 +20,15 @@ function assign(): void {
 }
 
 const web = createServer();
-web.on('upgrade', (request, raw, rest) => {
-  const { socket, head } = acceptUpgrade(request, raw, rest);
+web.on('upgrade', (request, socket, head) => {
+  const answer = renderUpgrade(String(request.headers['sec-websocket-key']));
   const ready = (): void => {
     idle.push(host);
     assign();
   };
-  const host = new WarmHost(socket, { head, limits: DEFAULT_LIMITS, maxFrame: LIMITS.MAX_FRAME_BYTES.max, onIdle: ready });
+  const host = new WarmHost(socket as net.Socket, {
+    ...{ head, answer, limits: DEFAULT_LIMITS, maxFrame: LIMITS.MAX_FRAME_BYTES.max, onIdle: ready },
+  });
   ready();
 });
 web.listen({ host: '127.0.0.1', port: 0, backlog: 4096 }, () => {
