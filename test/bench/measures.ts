@@ -27,7 +27,7 @@ const WAY_VISITORS = 20;
 const LEAST_BYTES = 8e6;
 
 export const FULL: Sizes = {
-  ...{ rounds: 5, bytes: 192e6, widths: [1, 8, 64], pings: 1_500 },
+  ...{ rounds: 5, bytes: 512e6, widths: [1, 8, 64], pings: 1_500 },
   ...{ freshMs: 1_000, besideMs: 1_000, stalled: 100, groups: GROUPS },
 };
 /** For compilers: figures of code that runs for the first seconds say little. */
