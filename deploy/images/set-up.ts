@@ -7,6 +7,7 @@
  *   CULVERT_DATA     folders to be given to users, such as redis:/data/redis,nats:/data/nats
  *   CULVERT_DOMAIN   what the edge's certificate is for
  *   CULVERT_TLS_DIR  chain.pem and key.pem in there are used; without them an authority of the system's own is made (ca.pem)
+ *   CULVERT_TRANSFERS  on: tcp-listener gets them as well, for devices' transfers past the edge
  */
 import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -57,11 +58,14 @@ if (faults.length > 0) {
   process.exit(2);
 }
 
+const certificates = await chain();
+const served = { 'chain.pem': readFileSync(certificates.chain, 'utf8'), 'key.pem': readFileSync(certificates.key, 'utf8') };
+const published = env('CULVERT_TRANSFERS', 'off') === 'on';
 for (const service of SERVICES) {
   give(service, {
     'redis-url': redisUrl(service),
     'nats-url': natsUrl(service),
-    ...(service === 'tcp-listener' ? { 'edge-secret': edgeSecret } : {}),
+    ...(service === 'tcp-listener' ? { 'edge-secret': edgeSecret, ...(published ? served : {}) } : {}),
     ...(service === 'admin' ? { 'admin-token': adminToken } : {}),
   });
 }
@@ -74,13 +78,7 @@ give('nats', {
   'nats.conf': natsConfig({ host: '0.0.0.0', port: 4222, name: 'culvert', dir: '/data' }, limits, natsPassword),
 });
 give('grafana', { password: memory.secret('grafana') });
-const certificates = await chain();
-give('edge', {
-  'redis-url': redisUrl('edge'),
-  'edge-secret': edgeSecret,
-  'chain.pem': readFileSync(certificates.chain, 'utf8'),
-  'key.pem': readFileSync(certificates.key, 'utf8'),
-});
+give('edge', { 'redis-url': redisUrl('edge'), 'edge-secret': edgeSecret, ...served });
 give('operator', {
   'admin-token': adminToken,
   ...(certificates.ca === undefined ? {} : { 'ca.pem': readFileSync(certificates.ca, 'utf8') }),

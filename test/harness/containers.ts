@@ -48,6 +48,8 @@ export class ContainerSystem extends System {
   readonly #env: Record<string, string>;
   readonly #dir: string;
   readonly #release: () => void;
+  /** Of deploy/compose. */
+  readonly #files = ['compose.yaml'];
   #info: SystemInfo | undefined;
 
   private constructor(project: string, env: Record<string, string>, release: () => void) {
@@ -63,7 +65,7 @@ export class ContainerSystem extends System {
   }
 
   static async start({ env = {}, tcpPorts = 16 }: ContainerOptions = {}): Promise<ContainerSystem> {
-    const ports = await reservePorts(2 * tcpPorts + 4);
+    const ports = await reservePorts(2 * tcpPorts + 6);
     const subnet = 16 + Math.floor(Math.random() * 200);
     const system = new ContainerSystem(
       `culvert-${ports.first}`,
@@ -73,9 +75,12 @@ export class ContainerSystem extends System {
           CULVERT_HTTPS_PORT: `${ports.first + 1}`,
           CULVERT_ADMIN_PORT: `${ports.first + 2}`,
           CULVERT_PROMETHEUS_PORT: `${ports.first + 3}`,
+          CULVERT_TRANSFER_PORT: `${ports.first + 4}`,
+          CULVERT_TRANSFER_PORT_2: `${ports.first + 5}`,
         },
-        CULVERT_TCP_PORTS: `${ports.first + 4}-${ports.first + 3 + tcpPorts}`,
-        CULVERT_TCP_PORTS_2: `${ports.first + 4 + tcpPorts}-${ports.last}`,
+        CULVERT_TRANSFER_NAME: '127.0.0.1',
+        CULVERT_TCP_PORTS: `${ports.first + 6}-${ports.first + 5 + tcpPorts}`,
+        CULVERT_TCP_PORTS_2: `${ports.first + 6 + tcpPorts}-${ports.last}`,
         CULVERT_BACK_NETWORK: `10.213.${subnet}.0/24`,
         CULVERT_FRONT_NETWORK: `10.214.${subnet}.0/24`,
         CULVERT_WATCH_NETWORK: `10.215.${subnet}.0/24`,
@@ -137,6 +142,22 @@ export class ContainerSystem extends System {
     return `http://127.0.0.1:${this.#env.CULVERT_PROMETHEUS_PORT}`;
   }
 
+  /** Publishes both listeners for transfers past the edge, by the file that deploy/compose has for it. */
+  async publishListeners(): Promise<void> {
+    this.#files.push('transfers.yaml');
+    await this.compose(['--profile', 'replicas', 'up', '-d', '--no-build'], UP_MS);
+    await this.#settled(PARTS);
+  }
+
+  /** How many connections a container has at one of its own ports. */
+  async connectionsAt(service: string, port: number): Promise<number> {
+    const read = "for (const name of ['tcp', 'tcp6']) console.log(require('fs').readFileSync('/proc/net/' + name, 'utf8'))";
+    const args = ['exec', await this.#idOf(service), '/usr/local/bin/node', '-e', read];
+    const { stdout } = await run('docker', args, { timeout: CALL_MS });
+    const ours = port.toString(16).toUpperCase().padStart(4, '0');
+    return [...stdout.matchAll(/^ *\d+: [0-9A-F]+:([0-9A-F]{4}) \S+ 01 /gm)].filter(([, local]) => local === ours).length;
+  }
+
   /** What an operator's commands find in their environment: COMPOSE is the command for this system. */
   get shell(): Record<string, string> {
     const env = Object.entries(process.env).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
@@ -144,7 +165,8 @@ export class ContainerSystem extends System {
   }
 
   get #options(): string[] {
-    return ['-f', join(COMPOSE_DIR, 'compose.yaml'), '--project-name', this.#project, '--project-directory', COMPOSE_DIR];
+    const files = this.#files.flatMap((name) => ['-f', join(COMPOSE_DIR, name)]);
+    return [...files, '--project-name', this.#project, '--project-directory', COMPOSE_DIR];
   }
 
   /** Ids of the containers of a service. */
