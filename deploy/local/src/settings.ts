@@ -76,6 +76,7 @@ export function loadSettings(env: Env = process.env): StackSettings {
   const { values, limits } = loadConfig(SETTINGS, env, (loaded, loadedLimits) => [
     ...faultsOfPorts(loaded.CULVERT_PORT, loaded.CULVERT_TCP_PORTS, loaded.CULVERT_REPLICAS),
     ...faultsOfTls(loaded, loaded.CULVERT_PORT, loaded.CULVERT_TCP_PORTS),
+    ...faultsOfTransfers(env, loaded.CULVERT_REPLICAS),
     ...faultsOfLimits(loadedLimits),
   ]);
   return Object.freeze({
@@ -105,6 +106,16 @@ function faultsOfPorts(port: number, [first, last]: readonly [number, number], r
     faults.push(`CULVERT_TCP_PORTS=${first}-${last} has fewer ports than tcp-listeners; expected at least ${listeners}`);
   }
   return faults;
+}
+
+/** Where the one listener is published, which looks at the rest itself. */
+function faultsOfTransfers(env: Env, { 'tcp-listener': listeners }: Replicas): string[] {
+  if (listeners === 1) return [];
+  return ['CULVERT_TRANSFER_URL', 'CULVERT_TRANSFER_PORT']
+    .filter((name) => Boolean(env[name]))
+    .map(
+      (name) => `${name}=${env[name]} is that of one listener; expected one tcp-listener in CULVERT_REPLICAS, not ${listeners}`,
+    );
 }
 
 /** Limits that make sense only beside each other. */

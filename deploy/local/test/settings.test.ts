@@ -82,6 +82,15 @@ describe('the settings of a local stack', () => {
     ]);
   });
 
+  it('refuse one published address for several listeners', () => {
+    const published = { CULVERT_TRANSFER_URL: 'wss://localhost:8444', CULVERT_TRANSFER_PORT: '8444' };
+    expect(faultsOf(published)).toEqual([]);
+    expect(faultsOf({ ...published, CULVERT_REPLICAS: 'tcp-listener=2' })).toEqual([
+      expect.stringMatching(/^CULVERT_TRANSFER_URL=wss:\/\/localhost:8444 is that of one listener; expected one tcp-listener/),
+      expect.stringMatching(/^CULVERT_TRANSFER_PORT=8444 is that of one listener/),
+    ]);
+  });
+
   it('refuse an edge that remembers routes for longer than ports cool down', () => {
     expect(faultsOf({ CULVERT_LIMIT_COOL_DOWN_MS: '1m' })).toEqual([
       expect.stringContaining('CULVERT_LIMIT_COOL_DOWN_MS, which is 1m'),
