@@ -75,6 +75,7 @@ export class Stack {
     const nats = planNats(program('nats-server'), stateDir, await memory.port('nats'), limits, memory);
     const edgeSecret = memory.secret('edge');
     const tls = await serveTls(this.#settings);
+    if (tls?.notice !== undefined) this.#say(`note: ${tls.notice}`);
     const healthPort = await memory.port('edge.health');
     const edge = planEdge(program('nginx'), this.#settings, { redisUrl: redis.urlOf('edge'), edgeSecret, healthPort }, tls);
     const adminToken = memory.secret('admin', 'cva_');
