@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { randomBytes, X509Certificate } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect as connectHttp2 } from 'node:http2';
@@ -80,20 +80,6 @@ async function askTls(
 async function keep(name: string, certificate: string, key: string): Promise<void> {
   const fields = { chain: readFileSync(certificate, 'utf8'), key: readFileSync(key, 'utf8') };
   await redis.client.multi().hset(`cert:${name}`, fields).publish('route.changed', name).exec();
-}
-
-/** The one that the edge's own certificate is by. */
-const authority = () => ({ ca: join(folder, 'local/ca.pem'), caKey: join(folder, 'local/ca.key') });
-
-/** Unix seconds of its last moment. */
-const endOf = (certificate: string): number => new X509Certificate(readFileSync(certificate)).validToDate.getTime() / 1000;
-
-/** What the metrics of an edge say of the certificate that it serves, such as `files 1798000000`. */
-async function toldEnd(of: TestEdge): Promise<string> {
-  const text = await (await fetch(`http://127.0.0.1:${of.healthPort}/metrics`)).text();
-  const series = /^culvert_certificate_expires_timestamp_seconds\{use="edge",source="(\w+)"\} (\d+)$/m.exec(text);
-  expect(text).toContain('# TYPE culvert_certificate_expires_timestamp_seconds gauge');
-  return series === null ? 'none' : `${series[1]} ${series[2]}`;
 }
 
 /** Keeps a domain of a device as lease-manager does. */
@@ -186,7 +172,10 @@ describe('the certificate', () => {
 
   it('of the domain is renewed through the store, without a reload and with Redis away afterwards', async () => {
     const leaf = { certificate: join(folder, 'renewed.pem'), key: join(folder, 'renewed.key') };
-    await issueCertificate('openssl', authority(), leaf, [`DNS:*.${DOMAIN}`, `DNS:${DOMAIN}`]);
+    await issueCertificate('openssl', { ca: join(folder, 'local/ca.pem'), caKey: join(folder, 'local/ca.key') }, leaf, [
+      `DNS:*.${DOMAIN}`,
+      `DNS:${DOMAIN}`,
+    ]);
     await keep(`*.${DOMAIN}`, leaf.certificate, leaf.key);
     const renewed = `DNS:*.${DOMAIN}, DNS:${DOMAIN}`;
     await until('it is served', async () => (await namesOf(`page.${DOMAIN}`)) === renewed);
@@ -198,46 +187,6 @@ describe('the certificate', () => {
       await redis.up();
       await fill(); // it keeps nothing
       await until('redis is heard again', async () => (await edge.health()).redis === 'up');
-    }
-  });
-
-  it('that names of the domain are served with has its end in the metrics', async () => {
-    const files = `files ${endOf(join(folder, 'local/edge.pem'))}`;
-    // Announced with each look: the edge may have lost its subscription with the Redis that was killed above.
-    const becomes = (told: string): Promise<true> =>
-      until(
-        told,
-        async () => (await redis.client.publish('route.changed', `*.${DOMAIN}`)) >= 0 && (await toldEnd(edge)) === told,
-      );
-    await redis.client.del(`cert:*.${DOMAIN}`);
-    await becomes(files);
-    const leaf = { certificate: join(folder, 'ending.pem'), key: join(folder, 'ending.key') };
-    // Ends before 2050 and after are written differently.
-    for (const days of [-1, 20, 20_000]) {
-      await issueCertificate('openssl', authority(), leaf, [`DNS:*.${DOMAIN}`, `DNS:${DOMAIN}`], days);
-      await keep(`*.${DOMAIN}`, leaf.certificate, leaf.key);
-      await becomes(`store ${endOf(leaf.certificate)}`);
-    }
-    await redis.client.hset(`cert:*.${DOMAIN}`, { chain: 'x', key: 'y' }); // cannot be used, so it is not
-    await becomes(files);
-    await redis.client.del(`cert:*.${DOMAIN}`);
-  });
-
-  it('of the files is served when it has ended, with a warning; without TLS nothing is told', async () => {
-    const leaf = { certificate: join(folder, 'over.pem'), key: join(folder, 'over.key') };
-    await issueCertificate('openssl', authority(), leaf, [`DNS:*.${DOMAIN}`], -1);
-    const ended = new Date(endOf(leaf.certificate) * 1000).toUTCString();
-    const [over, without] = await Promise.all(
-      [{ tls: { port: await freePort(), ...leaf } }, {}].map((more) =>
-        TestEdge.start(`redis://127.0.0.1:${redis.port}`, {}, 1, more),
-      ),
-    );
-    try {
-      expect(await toldEnd(over as TestEdge)).toBe(`files ${endOf(leaf.certificate)}`);
-      expect(over?.errorLog()).toContain(`the certificate ${leaf.certificate} has ended at ${ended}`);
-      expect(await toldEnd(without as TestEdge)).toBe('none');
-    } finally {
-      await Promise.all([over?.stop(), without?.stop()]);
     }
   });
 
