@@ -7,7 +7,8 @@ export interface ListenerMetrics {
   visitorSeconds: Histogram;
   /** Stage: line, warm, dial or splice. */
   stageSeconds: Histogram<'stage'>;
-  handshakes: Counter<'outcome'>;
+  /** Way: direct (at the published port) or edge. */
+  handshakes: Counter<'outcome' | 'way'>;
   warmOffers: Counter<'outcome'>;
   canaries: Counter<'outcome'>;
   droppedEvents: Counter;
@@ -90,8 +91,8 @@ export function createMetrics(registry: Registry, gauges: ListenerGauges): Liste
     }),
     handshakes: new Counter({
       name: 'culvert_transfer_handshakes_total',
-      help: 'Handshakes of transfers; outcome is ok, gone, or the code of the refusal',
-      labelNames: ['outcome'],
+      help: 'Handshakes of transfers; outcome is ok, gone, or the code of the refusal; way is direct (at the published port) or edge',
+      labelNames: ['outcome', 'way'],
       registers,
     }),
     warmOffers: new Counter({

@@ -48,23 +48,30 @@ export interface TransferServer extends HandshakeServer {
 export async function serveTransfers(deps: TransferServerDeps): Promise<TransferServer> {
   const { limits, log, metrics, published } = deps;
   const transfers = new Set<Transfer>();
-  const serve = (place: { host: string; port: number; certificate?: ServedCertificate | undefined }): Promise<HandshakeServer> =>
-    serveHandshakes({
+  const serve = (place: {
+    host: string;
+    port: number;
+    certificate?: ServedCertificate | undefined;
+  }): Promise<HandshakeServer> => {
+    const way = place === published ? 'direct' : 'edge';
+    metrics.handshakes.inc({ outcome: 'ok', way }, 0); // so that a way that nobody takes is seen
+    return serveHandshakes({
       ...{ host: place.host, port: place.port, certificate: place.certificate, limits },
       render: renderRefusal,
       onHandshake: (handshake) => {
         try {
           const accepted = accept(handshake, transfers, deps, place === published);
-          metrics.handshakes.inc({ outcome: accepted ? 'ok' : 'gone' });
+          metrics.handshakes.inc({ outcome: accepted ? 'ok' : 'gone', way });
         } catch (error) {
           const refusal = error instanceof CulvertError ? error : new CulvertError('internal', undefined, { cause: error });
           if (refusal.code === 'internal') log.error({ event: 'transfer.bug', err: error });
           log.debug({ event: 'transfer.refused', code: refusal.code, message: refusal.message });
-          metrics.handshakes.inc({ outcome: refusal.code });
+          metrics.handshakes.inc({ outcome: refusal.code, way });
           handshake.refuse(refusal);
         }
       },
     });
+  };
   const server = await serve(deps);
   const servers = published === undefined ? [server] : [server, await serve(published)];
   return {

@@ -47,6 +47,12 @@ afterAll(async () => {
 const dial = (path: string, token = TOKEN): DeviceTransfer =>
   new DeviceTransfer(`wss://localhost:${port}${path}`, token, { ca: readFileSync(authority.ca) });
 
+/** Transfers that have come by this way. */
+const came = async (way: string): Promise<number> => {
+  const text = await (await fetch(`${listener.health}/metrics`)).text();
+  return Number(new RegExp(`^culvert_transfer_handshakes_total\\{outcome="ok",way="${way}",.*\\} (\\d+)$`, 'm').exec(text)?.[1]);
+};
+
 describe('the published port of a listener', () => {
   it('takes transfers by TLS, half-close included', async () => {
     world.onDial = ({ path }) => {
@@ -59,6 +65,8 @@ describe('the published port of a listener', () => {
     visitor.socket.end(text);
     await visitor.end();
     expect(visitor.text()).toBe(text);
+    expect(await came('direct')).toBe(1);
+    expect(await came('edge')).toBe(0);
   });
 
   it('takes a renewed certificate without a restart, and its metrics say when the served one ends', async () => {
@@ -113,6 +121,7 @@ describe('the published port of a listener', () => {
       visitor.socket.end('by the edge');
       await visitor.end();
       expect(visitor.text()).toBe('by the edge');
+      expect(await came('edge')).toBeGreaterThan(0);
     } finally {
       for (const socket of silent) socket.destroy();
     }
