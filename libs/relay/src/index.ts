@@ -10,7 +10,7 @@ export * from './local.ts';
 export { Pace, type Paced } from './pace.ts';
 export * from './pipe.ts';
 export * from './slab.ts';
-export type { RelayLimits, SpliceResult } from './splice.ts';
+export type { Moved, RelayLimits, SpliceResult } from './splice.ts';
 export * from './stop.ts';
 export { type Swept, sweep } from './sweep.ts';
 export { faultOfPin, pinOf } from './tls-client.ts';

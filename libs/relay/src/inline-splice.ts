@@ -4,6 +4,7 @@ import { CLOSE_INTERNAL, codeOfAbort, outcomeOf, outcomeOfClose } from './ending
 import type { InlineStream } from './inline-stream.ts';
 import { type RelayLimits, Splice, type SpliceResult } from './splice.ts';
 import type { StopSignal } from './stop.ts';
+import { sweep } from './sweep.ts';
 
 /** The WebSocket close code that stands for a code of our table. */
 export function closeCodeOf(code: ErrorCode): number {
@@ -54,10 +55,17 @@ export async function spliceInline(
   const onAbort = (): void => {
     if (signal !== undefined) splice.settle(outcomeOf(codeOfAbort(signal)), codeOfAbort(signal));
   };
+  const live = splice;
+  const settled = new Promise<SpliceResult>((resolve) => {
+    live.onSettled = (result) => {
+      sweep.delete(live);
+      signal?.removeEventListener('abort', onAbort);
+      resolve(result);
+    };
+  });
+  sweep.add(live, Math.min(limits.LINGER_MS, limits.WRITE_MS));
   if (signal?.aborted) onAbort();
   else signal?.addEventListener('abort', onAbort, { once: true });
   splice.start();
-  const result = await splice.done;
-  signal?.removeEventListener('abort', onAbort);
-  return result;
+  return settled;
 }

@@ -143,15 +143,21 @@ export class Reader {
     this.detach();
   }
 
-  /** The socket goes to another reader. Its handle may still point to the slab, so nobody else may have that. */
-  detach(): void {
+  /**
+   * The socket goes to another reader. Its handle may still point to the slab, so nobody else may have that.
+   *
+   * @returns Bytes that there was no place for.
+   */
+  detach(): Buffer | undefined {
     this.stop();
+    const rest = this.#rest;
     this.#slab = undefined;
     this.#held = undefined;
     this.#rest = undefined;
     this.#reading = false;
     this.#socket?.off('data', this.#onData);
     this.#socket = undefined;
+    return rest?.bytes.subarray(rest.from, rest.to);
   }
 
   #open(): boolean {

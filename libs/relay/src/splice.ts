@@ -6,7 +6,6 @@ import { FlushWatch } from './flush-watch.ts';
 import { Keepalive } from './keepalive.ts';
 import type { Pace } from './pace.ts';
 import { Reader } from './reader.ts';
-import { sweep } from './sweep.ts';
 import { write } from './write.ts';
 
 export type RelayLimits = Pick<
@@ -49,12 +48,12 @@ export interface Link {
  *   probation --accepted--> running --both ended and flushed--> settled (ok)
  *       \--withdrawn           \--a side breaks, a deadline, cut()--> settled (its outcome; the TCP socket is reset)
  *
- * Probation: at most one read goes up, is kept, and END waits, until the device has accepted the visitor.
+ * Probation: at most one read goes up, is kept, and whatever comes behind it waits, until the device has accepted the visitor.
  * Owns the TCP socket until it is settled (then destroyed) or withdrawn (then handed back).
  */
 export class Splice {
-  /** Settles once; never rejects. */
-  readonly done: Promise<SpliceResult>;
+  /** Called once it is settled. */
+  onSettled: ((result: SpliceResult) => void) | undefined;
   /** END was sent. */
   upEnded = false;
   /** END was received. */
@@ -63,10 +62,10 @@ export class Splice {
   readonly #link: Link;
   readonly #tcp: net.Socket;
   readonly #reader: Reader;
-  readonly #watch: FlushWatch;
-  readonly #keepalive: Keepalive;
   readonly #flushedDown: () => void;
-  readonly #resolve: (result: SpliceResult) => void;
+  /** Of those that live on when the sweep first sees them. */
+  #watch: FlushWatch | undefined;
+  #keepalive: Keepalive | undefined;
   #settled = false;
   #probation: boolean;
   #kept: Buffer | undefined;
@@ -96,13 +95,7 @@ export class Splice {
     });
     this.#tcp = this.#reader.attach(tcp);
     this.#reader.sink = link.socket;
-    this.#watch = new FlushWatch(this.#tcp);
-    this.#keepalive = new Keepalive(this.#tcp);
-    const { promise, resolve } = Promise.withResolvers<SpliceResult>();
-    this.done = promise;
-    this.#resolve = resolve;
     this.#tcp.on('end', this.#tcpOnEnd).on('finish', this.#advance).on('error', ignore).on('close', this.#tcpOnClose);
-    sweep.add(this, Math.min(limits.LINGER_MS, limits.WRITE_MS));
   }
 
   get tcp(): net.Socket {
@@ -127,7 +120,6 @@ export class Splice {
   /** @param early Bytes of the visitor that another transfer had, and that no target can have seen. */
   start(early?: Buffer): void {
     if (early !== undefined && early.length > 0) this.#sendUp(early, 0, early.length);
-    if (this.#probation && this.#kept !== undefined) return;
     this.#reader.start();
   }
 
@@ -189,36 +181,38 @@ export class Splice {
   accept(): void {
     this.#probation = false;
     this.#kept = undefined;
+    this.#reader.update(); // what came behind the first read
     if (this.#finHeld) this.#endUp();
-    else this.#reader.start();
   }
 
   /** Takes the visitor back from a device that did not accept it: its socket, paused, and what was read of it. */
   withdraw(): { tcp: net.Socket; early: Buffer } | undefined {
     if (this.#settled || !this.#probation || this.#tcp.destroyed) return undefined;
     this.#settled = true;
-    sweep.delete(this);
-    this.#reader.detach();
+    const kept = this.#kept ?? NOTHING;
+    const rest = this.#reader.detach();
     const tcp = this.#tcp;
     tcp.off('end', this.#tcpOnEnd).off('finish', this.#advance).off('close', this.#tcpOnClose);
-    return { tcp, early: this.#kept ?? Buffer.alloc(0) };
+    return { tcp, early: rest === undefined ? kept : Buffer.concat([kept, rest]) };
   }
 
   /** Ends it now; the TCP socket is reset unless all is in order. `code` is what the peer is told. */
   settle(outcome: VisitorOutcome, code: ErrorCode | undefined): void {
     if (this.#settled) return;
     this.#settled = true;
-    sweep.delete(this);
     if (outcome === 'ok') this.#tcp.destroy();
     else reset(this.#tcp);
     const server = this.#link.role === 'server';
     this.#link.spliceOver(code);
-    this.#resolve({ outcome, toDevice: server ? this.#up : this.#down, toVisitor: server ? this.#down : this.#up });
+    this.onSettled?.({ outcome, toDevice: server ? this.#up : this.#down, toVisitor: server ? this.#down : this.#up });
   }
 
+  /** To be called by the sweep of whoever has it, until it is settled. */
   check(now: number): void {
     const { LINGER_MS, WRITE_MS } = this.#link.limits;
+    this.#keepalive ??= new Keepalive(this.#tcp);
     this.#keepalive.check();
+    this.#watch ??= new FlushWatch(this.#tcp);
     if (this.#watch.frozen(now, WRITE_MS)) {
       this.#cut('write_timeout');
       return;
@@ -239,11 +233,11 @@ export class Splice {
 
   #sendUp(bytes: Buffer, from: number, to: number): number {
     if (this.#settled) return to;
-    this.#up += to - from;
     if (this.#probation) {
+      if (this.#kept !== undefined) return from;
       this.#kept = Buffer.from(bytes.subarray(from, to));
-      this.#reader.stop();
     }
+    this.#up += to - from;
     this.#link.sendData(bytes, from, to, this.#reader.flushed);
     return to;
   }
@@ -276,3 +270,5 @@ function closesInOrder(tcp: net.Socket): boolean {
 }
 
 function ignore(): void {}
+
+const NOTHING = Buffer.alloc(0);

@@ -34,6 +34,8 @@ export interface Recycling {
   onMessage(message: Message): string | undefined;
   /** A visitor ended in order. */
   onServed(): void;
+  /** For deadlines of a visitor: called by the sweep. */
+  check?(now: number): void;
   /** The transfer is about to close, whoever began it; the visitor may still be taken back. */
   onClosing(code: ErrorCode): void;
 }
@@ -125,7 +127,8 @@ export class Transfer {
       spliceOver: (code) => this.#spliceOver(code),
     };
     this.#socket.on('end', this.#socketOnEnd).on('error', ignore).on('close', this.#socketOnClose);
-    sweep.add(this, Math.min(limits.WRITE_MS, limits.CLOSE_MS, limits.WARM_ACCEPT_MS, options.heartbeatMs ?? limits.WRITE_MS));
+    const { WRITE_MS, CLOSE_MS, WARM_ACCEPT_MS, LINGER_MS } = limits;
+    sweep.add(this, Math.min(WRITE_MS, CLOSE_MS, WARM_ACCEPT_MS, LINGER_MS, options.heartbeatMs ?? WRITE_MS));
     process.nextTick(() => this.#reader.start()); // the caller has the object before it hears of anything
   }
 
@@ -174,8 +177,7 @@ export class Transfer {
       this.cut('peer_reset');
       return Promise.resolve({ outcome, toDevice: 0, toVisitor: 0 });
     }
-    this.run(splice, options);
-    return splice.done;
+    return new Promise((resolve) => this.run(splice, options, resolve));
   }
 
   /** First half of `splice`: undefined when the transfer or the TCP socket is already gone. For `warm-host.ts` too. */
@@ -191,8 +193,9 @@ export class Transfer {
     return this.#splice;
   }
 
-  /** Second half: bytes flow from here on. */
-  run(splice: Splice, { signal, early, pace, onRunning }: SpliceOptions): void {
+  /** Second half: bytes flow from here on, until `onSettled`. */
+  run(splice: Splice, { signal, early, pace, onRunning }: SpliceOptions, onSettled: (result: SpliceResult) => void): void {
+    splice.onSettled = onSettled;
     onRunning?.(splice);
     if (pace !== undefined) splice.pace = pace;
     this.#reader.pace = pace;
@@ -200,7 +203,7 @@ export class Transfer {
     this.#parser.hold = false;
     splice.start(early);
     this.#reader.update();
-    if (signal === undefined) return;
+    if (signal === undefined || this.#splice !== splice) return;
     const onAbort = (): void => {
       if (this.#splice !== splice) return; // handed back already
       const code = codeOfAbort(signal);
@@ -208,9 +211,15 @@ export class Transfer {
         this.cut(code); // the visitor is handed back
       else splice.settle(outcomeOf(code), code);
     };
-    if (signal.aborted) onAbort();
-    else signal.addEventListener('abort', onAbort, { once: true });
-    splice.done.then(() => signal.removeEventListener('abort', onAbort));
+    if (signal.aborted) {
+      onAbort();
+      return;
+    }
+    signal.addEventListener('abort', onAbort, { once: true });
+    splice.onSettled = (result) => {
+      signal.removeEventListener('abort', onAbort);
+      onSettled(result);
+    };
   }
 
   /** The visitor was taken back (`Splice.withdraw`): there is none now. */
@@ -243,6 +252,9 @@ export class Transfer {
   /** For the sweep. */
   check(now: number): void {
     this.#keepalive.check();
+    this.#recycling?.check?.(now);
+    this.#splice?.check(now);
+    if (this.#phase === 'gone') return;
     if (now >= this.#closeBy) this.#socket.destroy();
     else if (this.#watch.frozen(now, this.#limits.WRITE_MS)) this.#kill('write_timeout');
     else if (this.#options.heartbeatMs !== undefined && this.#phase === 'open') this.#heartbeat(now, this.#options.heartbeatMs);
@@ -333,6 +345,7 @@ export class Transfer {
 
   #spliceLeft(): void {
     this.#splice = undefined;
+    if (this.#phase === 'gone') sweep.delete(this);
     this.#reader.sink = undefined;
     this.#reader.pace = undefined;
     if (this.#recycling === undefined) this.#stray = 'fault';
@@ -377,10 +390,10 @@ export class Transfer {
   readonly #socketOnClose = (): void => {
     if (this.#phase === 'open') this.#recycling?.onClosing('peer_reset');
     this.#phase = 'gone';
-    sweep.delete(this);
     this.#reader.drop();
     const splice = this.#splice;
-    if (splice !== undefined && !splice.bothEnded) splice.settle('peer_reset', undefined);
+    if (splice === undefined) sweep.delete(this);
+    else if (!splice.bothEnded) splice.settle('peer_reset', undefined); // else it still has bytes to be flushed
     this.#options.onGone?.(this.#goneCode);
   };
 }

@@ -2,7 +2,6 @@ import type net from 'node:net';
 import { CulvertError, DEFAULT_LIMITS, type ErrorCode } from '@culvert/contracts';
 import type { Message } from '@culvert/wire';
 import type { Splice, SpliceResult } from './splice.ts';
-import { sweep } from './sweep.ts';
 import { type SpliceOptions, Transfer, type TransferOptions } from './transfer.ts';
 
 /** The device did not take the visitor: here it is again, unharmed, for another transfer's `splice`. */
@@ -55,6 +54,7 @@ export class WarmHost {
         onMessage: (message) => this.#onMessage(message),
         onServed: () => this.#becomeIdle(),
         onClosing: (code) => this.#withdraw(code),
+        check: (now) => this.#check(now),
       },
     );
     this.transfer.stray = 'fault';
@@ -89,20 +89,18 @@ export class WarmHost {
     this.#deviceIdle = false;
     this.#splice = splice;
     this.#offer = { splice, until: performance.now() + this.#acceptMs, onAccepted: options.onAccepted, resolve };
-    sweep.add(this, this.#acceptMs);
     const { id, port, traceparent } = visitor;
     const trace = traceparent === undefined ? {} : { traceparent };
     this.transfer.sendBeforeData({ type: 'assign', id, port, visitor: visitor.visitor, ...trace });
-    this.transfer.run(splice, options);
-    splice.done.then((result) => {
+    this.transfer.run(splice, options, (result) => {
       this.#offerOver(splice);
       resolve(result);
     });
     return promise;
   }
 
-  /** For the sweep: the device has had its time to accept. */
-  check(now: number): void {
+  /** The device has had its time to accept. */
+  #check(now: number): void {
     if (this.#offer !== undefined && now >= this.#offer.until) this.transfer.cut('dial_timeout');
   }
 
@@ -147,8 +145,6 @@ export class WarmHost {
   }
 
   #offerOver(splice: Splice): void {
-    if (this.#offer?.splice !== splice) return;
-    this.#offer = undefined;
-    sweep.delete(this);
+    if (this.#offer?.splice === splice) this.#offer = undefined;
   }
 }

@@ -121,6 +121,47 @@ describe('a warm transfer', () => {
     }
   });
 
+  it('gives a refused visitor back with what had come behind its first bytes', async () => {
+    const { host, device } = await rawPair();
+    const visitor = await tcpPair(cleanup);
+    const atHost = host.offer(visitor.inside, visitorOf('a'));
+    visitor.outside.write('abc');
+    await until('the first bytes are there', () => device.data.length === 3);
+    visitor.outside.end('def');
+    device.ping('x');
+    await device.saw('pong x');
+    device.message({ type: 'refused', id: 'a', code: 'local_refused' });
+    const { tcp, early } = notTaken(await atHost);
+    const { server, client } = await transferPair(cleanup);
+    const local = await tcpPair(cleanup);
+    const atServer = server.splice(tcp, { early });
+    client.splice(local.inside);
+    expect((await readAll(local.outside)).toString()).toBe('abcdef');
+    local.outside.end('answer');
+    expect((await readAll(visitor.outside)).toString()).toBe('answer');
+    expect(await atServer).toEqual({ outcome: 'ok', toDevice: 6, toVisitor: 6 });
+  });
+
+  it('gives a refused visitor back who has ended after its first bytes', async () => {
+    const { host, device } = await rawPair();
+    const visitor = await tcpPair(cleanup);
+    const atHost = host.offer(visitor.inside, visitorOf('a'));
+    visitor.outside.write('abc');
+    await until('the first bytes are there', () => device.data.length === 3);
+    visitor.outside.end();
+    await until('the end was read', () => visitor.inside.readableEnded);
+    device.message({ type: 'refused', id: 'a', code: 'local_refused' });
+    const { tcp, early } = notTaken(await atHost);
+    const { server, client } = await transferPair(cleanup);
+    const local = await tcpPair(cleanup);
+    const atServer = server.splice(tcp, { early });
+    client.splice(local.inside);
+    expect((await readAll(local.outside)).toString()).toBe('abc');
+    local.outside.end('answer');
+    expect((await readAll(visitor.outside)).toString()).toBe('answer');
+    expect(await atServer).toEqual({ outcome: 'ok', toDevice: 3, toVisitor: 6 });
+  });
+
   it('gives the visitor back when the device is silent, and closes', async () => {
     const { host, device } = await rawPair({ limits: limits({ WARM_ACCEPT_MS: 80 }) });
     const visitor = await tcpPair(cleanup);

@@ -45,13 +45,21 @@ export function putHeader(
 export function encodeFrame(opcode: Opcode, payload: Uint8Array, mask?: Uint8Array): Buffer {
   const bytes = Buffer.allocUnsafe(HEADROOM + payload.length);
   bytes.set(payload, HEADROOM);
-  const start = putHeader(bytes, HEADROOM, payload.length, opcode, mask);
+  return sealed(bytes, payload.length, opcode, mask);
+}
+
+/** The frame of the payload behind HEADROOM. */
+function sealed(bytes: Buffer, length: number, opcode: Opcode, mask: Uint8Array | undefined): Buffer {
+  const start = putHeader(bytes, HEADROOM, length, opcode, mask);
   if (mask !== undefined) applyMask(bytes, HEADROOM, bytes.length, mask);
   return bytes.subarray(start);
 }
 
 export function encodeText(text: string, mask?: Uint8Array): Buffer {
-  return encodeFrame(OPCODE.text, Buffer.from(text, 'utf8'), mask);
+  const length = Buffer.byteLength(text);
+  const bytes = Buffer.allocUnsafe(HEADROOM + length);
+  bytes.write(text, HEADROOM, 'utf8');
+  return sealed(bytes, length, OPCODE.text, mask);
 }
 
 /** END: the empty binary message that says that the sender's direction is over. */

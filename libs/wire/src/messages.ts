@@ -174,8 +174,8 @@ export function encodeMessage(message: Message): string {
   if (bytes > MESSAGE_MAX) {
     throw new CulvertError('too_large', `message ${message.type} has ${bytes} bytes; expected at most ${MESSAGE_MAX}`);
   }
-  const fields: Record<string, unknown> = { ...message };
-  const wrong = flatFault(fields) ?? fieldsFault(message.type, fields, {});
+  const fields = message as unknown as Record<string, unknown>;
+  const wrong = flatFault(fields) ?? fieldsFault(message.type, fields, undefined);
   if (wrong !== undefined) throw new CulvertError('internal', wrong);
   return encoded;
 }
@@ -191,7 +191,11 @@ function flatFault(given: Record<string, unknown>): string | undefined {
 }
 
 /** What is wrong with the fields of a message, or undefined; those that are known are put into `message`. */
-function fieldsFault(type: MessageType, given: Record<string, unknown>, message: Record<string, unknown>): string | undefined {
+function fieldsFault(
+  type: MessageType,
+  given: Record<string, unknown>,
+  message: Record<string, unknown> | undefined,
+): string | undefined {
   const fields = FIELDS[type];
   for (const name in fields) {
     const field = fields[name] as Field;
@@ -202,9 +206,9 @@ function fieldsFault(type: MessageType, given: Record<string, unknown>, message:
     }
     const expected = field.check(entry);
     if (expected !== undefined) return `field ${name} of message ${type} is ${show(entry)}; expected ${expected}`;
-    message[name] = entry;
+    if (message !== undefined) message[name] = entry;
   }
-  if (type === 'endpoint' && message.url === undefined && (message.host === undefined || message.public_port === undefined)) {
+  if (type === 'endpoint' && given.url === undefined && (given.host === undefined || given.public_port === undefined)) {
     return 'message endpoint lacks its public side; expected url, or host and public_port';
   }
   return undefined;

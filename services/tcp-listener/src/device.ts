@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { CommandRequest, OperatorUse } from '@culvert/bus';
 import type { Endpoint, ErrorCode } from '@culvert/contracts';
+import type { Moved } from '@culvert/relay';
 import { customerOf, digestOf, type MovedBytes, TokenBucket } from '@culvert/service-kit';
 import { DevicePolicy } from './device-policy.ts';
 import { Slots } from './slots.ts';
@@ -19,13 +20,21 @@ export interface Visitor {
   waiting: boolean;
   /** Where it comes from, when that is a public port. */
   address: string | undefined;
-  /** What it has moved so far and is not counted yet; present while bytes flow. */
-  uncounted?: () => MovedBytes;
-  /** All bytes that it has moved so far; present while they flow. */
-  moved?: () => number;
+  /** All bytes that it has moved so far; set once they flow. */
+  running: { readonly moved: Moved } | undefined;
+  /** What of them is counted as the device's already. */
+  counted: Moved;
   /** Set when it is an operator's connection, which came past the public ports. */
   operator: OperatorUse | undefined;
   end(code: ErrorCode): void;
+}
+
+/** What the visitor has moved since it was asked last. */
+export function newlyMoved(visitor: Visitor, moved: Moved | undefined = visitor.running?.moved): MovedBytes {
+  if (moved === undefined) return {};
+  const { toDevice, toVisitor } = visitor.counted;
+  visitor.counted = moved;
+  return { to_device: moved.toDevice - toDevice, to_visitor: moved.toVisitor - toVisitor };
 }
 
 /** Somebody who must act when the tenure changes; not told of its end, which ends every waiting visitor. */

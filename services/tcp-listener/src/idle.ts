@@ -17,8 +17,9 @@ export function watchIdle(tenures: Tenures, { VISITOR_IDLE_MS }: Limits): NodeJS
       for (const visitor of visitors) {
         const byEdge = visitor.address === undefined && visitor.operator === undefined;
         const idleMs = (byEdge ? undefined : policy.idleMs) ?? VISITOR_IDLE_MS;
-        const moved = visitor.moved?.();
-        if (moved === undefined) continue;
+        if (visitor.running === undefined) continue;
+        const { toDevice, toVisitor } = visitor.running.moved;
+        const moved = toDevice + toVisitor;
         const before = seen.get(visitor);
         if (before === undefined || before.moved !== moved) seen.set(visitor, { moved, at: now });
         else if (now - before.at >= idleMs) visitor.end('idle_timeout');

@@ -14,7 +14,7 @@ import { assertedOf } from './asserted.ts';
 import { Canaries } from './canaries.ts';
 import { followExpiries, serveCommands } from './commands.ts';
 import { ConnEvents } from './conn-events.ts';
-import type { Device } from './device.ts';
+import { type Device, newlyMoved } from './device.ts';
 import { watchIdle } from './idle.ts';
 import { Later } from './later.ts';
 import { createMetrics } from './metrics.ts';
@@ -111,7 +111,7 @@ await runService({
       ...{ bus, log, instance: id, incarnation: registration.record.incarnation, everyMs: limits.USAGE_MS },
       collect: () => {
         for (const device of tenures.devices())
-          for (const { uncounted } of device.visitors) if (uncounted) usage.add(device.name, uncounted());
+          for (const visitor of device.visitors) usage.add(device.name, newlyMoved(visitor));
       },
       onSpent: (name, until, askedAt) => {
         const device = tenures.device(name);

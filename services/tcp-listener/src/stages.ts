@@ -24,18 +24,19 @@ export class Stages {
     return this.#stageSpan?.traceparent;
   }
 
-  enter(stage: Stage): void {
-    this.end('ok');
+  /** @param now In milliseconds of `performance.now()`. */
+  enter(stage: Stage, now = performance.now()): void {
+    this.end('ok', now);
     this.#stage = stage;
     this.#stageSpan = this.span?.child(`listener ${stage}`);
-    this.#since = performance.now();
+    this.#since = now;
   }
 
   /** The stage at hand, if any, is over. */
-  end(outcome: string): void {
+  end(outcome: string, now = performance.now()): void {
     const stage = this.#stage;
     if (stage === undefined) return;
-    this.#ended.push({ stage, seconds: (performance.now() - this.#since) / 1000 });
+    this.#ended.push({ stage, seconds: (now - this.#since) / 1000 });
     this.#stageSpan?.end(outcome);
     this.#stage = undefined;
   }

@@ -2,12 +2,13 @@ import type { Socket } from 'node:net';
 import type { OperatorUse } from '@culvert/bus';
 import { CulvertError, type Endpoint, type VisitorOutcome } from '@culvert/contracts';
 import { outcomeOf, type SpliceOptions, type SpliceResult, Stopper } from '@culvert/relay';
-import { type MovedBytes, randomId, type Tracing, type UsageReport } from '@culvert/service-kit';
+import { randomId, type Tracing, type UsageReport } from '@culvert/service-kit';
 import { type DoorDeps, dismiss, refusalOf, turnAway } from './admission.ts';
-import type { Device, Visitor } from './device.ts';
+import { type Device, newlyMoved, type Visitor } from './device.ts';
 import type { Later } from './later.ts';
 import { Stages } from './stages.ts';
 import type { Tenures } from './tenures.ts';
+import { type About, ended, joined } from './told.ts';
 import { readFirst, traceparentIn } from './trace-context.ts';
 import { type DialDeps, requestTransfer } from './transfer-request.ts';
 import { watchWaiting } from './waiting-socket.ts';
@@ -38,6 +39,8 @@ export interface Front {
 const OPENED_AFTER_MS = 1_000;
 
 const NOTHING = Buffer.alloc(0);
+/** Before an IPv4 address on a socket of both families. */
+const MAPPED = '::ffff:';
 
 /** The visitor hung up before it had a transfer. Not an error code: nobody is left to be told. */
 class VisitorGone extends Error {}
@@ -69,82 +72,80 @@ export async function serveVisitor(
     front?.over(refused);
     return turnAway(socket, { device, endpoint, visitor: from, conn, outcome: refused, door: front === undefined }, deps);
   }
+  socket.on('error', ignore); // without a listener Node would throw; 'close' follows
   const life = new Stopper();
   const visitor: Visitor = {
     epoch: device.tenure?.epoch ?? 0,
     port: endpoint.port,
     waiting: true,
     address,
+    running: undefined,
+    counted: { toDevice: 0, toVisitor: 0 },
     operator: front?.operator,
     end: (code) => life.abort(new CulvertError(code)),
   };
-  const about = (): { epoch: number; conn: string; port: number; public_port: number; visitor: string } => {
+  const about = (): About => {
     return { epoch: visitor.epoch, conn, port: endpoint.port, public_port: endpoint.public_port, visitor: from };
   };
-  const watch = (): (() => void) => watchWaiting(untaken.socket, endpoint.scheme, () => life.abort(new VisitorGone()));
   const untaken: Untaken = { socket, early: NOTHING, offered: false };
-  let endWatch = watch();
+  /** Waits for what may take a while, and notices meanwhile when the visitor leaves. */
+  const waited = async <T>(wait: Promise<T>): Promise<T> => {
+    const endWatch = watchWaiting(untaken.socket, endpoint.scheme, () => life.abort(new VisitorGone()));
+    try {
+      return await wait;
+    } finally {
+      endWatch();
+    }
+  };
   let result: SpliceResult = { outcome: 'internal', toDevice: 0, toVisitor: 0 };
   let waitedMs: number | undefined;
   let opened: NodeJS.Timeout | undefined;
   let hasSlot = false;
   const stages = new Stages(metrics);
-  const onJoined = (): void => {
+  const onJoined = (warm: boolean): void => {
+    const now = performance.now();
     visitor.waiting = false;
-    stages.enter('splice');
-    const ms = Math.round(performance.now() - startedAt);
-    waitedMs = ms;
-    later.add(() => {
-      stages.tell();
-      metrics.dialSeconds.observe(ms / 1000);
-    });
+    stages.enter('splice', now);
+    waitedMs = Math.round(now - startedAt);
+    later.add(joined(metrics, stages, waitedMs, warm));
     opened = setTimeout(() => deps.events.publish('conn.opened', device.name, about()), OPENED_AFTER_MS);
     front?.joined();
   };
-  let counted = { toDevice: 0, toVisitor: 0 };
-  /** Bytes since it was asked last. */
-  const countUpTo = (moved: { toDevice: number; toVisitor: number }): MovedBytes => {
-    const since = { to_device: moved.toDevice - counted.toDevice, to_visitor: moved.toVisitor - counted.toVisitor };
-    counted = moved;
-    return since;
-  };
   const onRunning: SpliceOptions['onRunning'] = (running) => {
-    visitor.uncounted = () => countUpTo(running.moved);
-    visitor.moved = () => running.moved.toDevice + running.moved.toVisitor;
+    visitor.running = running;
   };
   try {
     device.join(visitor);
     if (deps.tracing !== undefined) {
       const since = Date.now();
-      if (endpoint.scheme !== 'tcp' && front === undefined) untaken.early = await readFirst(socket, life);
+      if (endpoint.scheme !== 'tcp' && front === undefined) untaken.early = await waited(readFirst(socket, life));
       stages.span = deps.tracing.start('listener visitor', traceparentIn(untaken.early), 'server', since);
     }
     stages.enter('line');
     life.throwIfAborted();
     const slot = device.slots.take(life, limits.DIAL_MS);
-    if (slot !== undefined) await slot;
+    if (slot !== undefined) await waited(slot);
     hasSlot = true;
     const line = device.warm.soon(limits.WARM_WAIT_MS);
-    if (line !== undefined) await line;
+    if (line !== undefined) await waited(line);
     life.throwIfAborted();
     const wanted = { device, port: endpoint.port, visitor: from };
     const offeredAt = performance.now();
-    endWatch();
-    stages.enter('warm');
+    stages.enter('warm', offeredAt);
     const { traceparent } = stages;
     const onAnswered: WarmVisit['onAnswered'] = (askedAt, outcome, localMs) => {
       if (traceparent === undefined) return;
       deps.tracing?.agentPart({ device: device.name, parent: traceparent, askedAt, outcome, localMs });
     };
-    const warm = { ...wanted, traceparent, onAnswered, signal: life, onAccepted: onJoined, onRunning };
+    const onAccepted = (): void => onJoined(true);
+    const warm = { ...wanted, traceparent, onAnswered, signal: life, onAccepted, onRunning };
     const served = await visitWarm(untaken, warm, metrics);
     if (served === undefined) {
-      endWatch = watch();
       stages.enter('dial');
       const until = untaken.offered ? offeredAt + limits.DIAL_MS : undefined;
-      const transfer = await requestTransfer({ ...wanted, until, traceparent: stages.traceparent }, life, deps.dialling);
-      endWatch();
-      onJoined();
+      const dialled = { ...wanted, until, traceparent: stages.traceparent };
+      const transfer = await waited(requestTransfer(dialled, life, deps.dialling));
+      onJoined(false);
       result = await transfer.splice(untaken.socket, {
         signal: life,
         early: untaken.early,
@@ -156,32 +157,17 @@ export async function serveVisitor(
     result.outcome = outcomeOfError(error);
     if (result.outcome === 'internal') log.error({ event: 'visitor.bug', device: device.name, err: error });
   }
-  stages.end(result.outcome);
-  stages.span?.end(result.outcome, { 'culvert.device': device.name, 'culvert.conn': conn, 'culvert.visitor': from });
-  front?.over(result.outcome);
-  endWatch();
+  const endedAt = performance.now();
+  const { outcome, toDevice, toVisitor } = result;
+  stages.end(outcome, endedAt);
+  stages.span?.end(outcome, { 'culvert.device': device.name, 'culvert.conn': conn, 'culvert.visitor': from });
+  front?.over(outcome);
   clearTimeout(opened);
   if (hasSlot) device.slots.give();
   visitor.waiting = false;
-  const { outcome, toDevice, toVisitor } = result;
-  deps.usage.add(device.name, countUpTo({ toDevice, toVisitor }));
-  const durationMs = Math.round(performance.now() - startedAt);
-  const wasAbout = about();
-  later.add((at) => {
-    stages.tell();
-    metrics.visitors.inc({ outcome });
-    metrics.visitorSeconds.observe(durationMs / 1000);
-    metrics.bytes.inc({ direction: 'to_device' }, toDevice);
-    metrics.bytes.inc({ direction: 'to_visitor' }, toVisitor);
-    if (waitedMs === undefined) {
-      deps.events.publish('conn.failed', device.name, { ...wasAbout, outcome, wait_ms: durationMs }, at);
-    } else {
-      const bytes = { to_device: toDevice, to_visitor: toVisitor };
-      const times = { wait_ms: waitedMs, duration_ms: durationMs };
-      deps.events.publish('conn.closed', device.name, { ...wasAbout, outcome, ...bytes, ...times }, at);
-    }
-    log.info({ event: 'visitor.closed', device: device.name, ...wasAbout, outcome, toDevice, toVisitor, waitedMs, durationMs });
-  });
+  deps.usage.add(device.name, newlyMoved(visitor, result));
+  const durationMs = Math.round(endedAt - startedAt);
+  later.add(ended({ device: device.name, about: about(), outcome, toDevice, toVisitor, waitedMs, durationMs, stages }, deps));
   if (front === undefined && waitedMs === undefined && outcome !== 'visitor_gone')
     await dismiss(untaken.socket, endpoint, outcome, deps);
   untaken.socket.destroy();
@@ -196,6 +182,8 @@ function outcomeOfError(error: unknown): VisitorOutcome {
 
 /** address:port, IPv6 in brackets, IPv4 as such even on a socket of both families. */
 function nameOf(remote: string, port = 0): string {
-  const address = remote.replace(/^::ffff:(?=[0-9.]+$)/, '');
+  const address = remote.startsWith(MAPPED) && remote.includes('.') ? remote.slice(MAPPED.length) : remote;
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }
+
+function ignore(): void {}

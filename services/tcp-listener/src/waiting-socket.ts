@@ -12,7 +12,7 @@ export function watchWaiting(socket: Socket, scheme: Scheme, onGone: () => void)
   socket.on('error', ignore); // without a listener Node would throw; 'close' follows
   socket.on('close', onGone);
   if (scheme !== 'tcp') socket.on('end', onGone);
-  if (socket.destroyed) queueMicrotask(onGone);
+  if (socket.destroyed || (scheme !== 'tcp' && socket.readableEnded)) queueMicrotask(onGone);
   return () => void socket.off('close', onGone).off('end', onGone);
 }
 

@@ -59,7 +59,6 @@ export async function visitWarm(
         onAccepted: (localMs) => {
           accepted = true;
           onAnswered(askedAt, 'ok', localMs);
-          warmOffers.inc({ outcome: 'accepted' });
           onAccepted();
         },
       },
