@@ -7,6 +7,16 @@
 const SHARED_MS = 50;
 const SHARED_TURNS = 256;
 
+/**
+ * So many small reads in a row make an owner one who waits: a bulk transfer begins with one, its question, and one that was bulk
+ * also ends with a few. If each of them counted, 64 bulk transfers of 8 MB would always be beside somebody: the next of them.
+ */
+const SMALL_READS = 2;
+const SMALL_READS_AFTER_BULK = 4;
+
+/** Small reads until an owner counts as waiting; SMALL_READS for those who are not in it. */
+const untilWaiting = new WeakMap<object, number>();
+
 /** Whose read brought little last, and when: it belongs to somebody who waits for an answer. */
 let smallOwner: object | undefined;
 let smallAt = 0;
@@ -16,6 +26,9 @@ let turns = 0;
 
 /** A read of this owner brought little. */
 export function noteSmall(owner: object): void {
+  const left = (untilWaiting.get(owner) ?? SMALL_READS) - 1;
+  if (left >= 0) untilWaiting.set(owner, left);
+  if (left > 0) return;
   smallOwner = owner;
   smallAt = performance.now();
   smallTurn = turns;
@@ -23,6 +36,7 @@ export function noteSmall(owner: object): void {
 
 /** A read of this owner was large: it is a bulk transfer by now, if it asked for something before. */
 export function noteLarge(owner: object): void {
+  untilWaiting.set(owner, SMALL_READS_AFTER_BULK);
   if (owner === smallOwner) smallOwner = undefined;
 }
 
