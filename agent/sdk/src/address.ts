@@ -1,17 +1,26 @@
 import tls from 'node:tls';
-import type { StopSignal, WebSocketTarget } from '@culvert/relay';
+import { type StopSignal, TlsSessions, type WebSocketTarget } from '@culvert/relay';
 import type { Settings } from './options.ts';
 import { proxyFor } from './proxy.ts';
 import { openTunnel } from './tunnel.ts';
 
-/** What each settings object trusts. Made once: to parse all authorities anew took most of the CPU of a dial. */
-const trusted = new WeakMap<object, tls.SecureContext>();
+interface Trust {
+  secureContext: tls.SecureContext;
+  sessions: TlsSessions;
+}
 
-function trustOf(settings: { ca: string | undefined }): tls.SecureContext {
+/**
+ * What each settings object trusts, and the sessions of servers that had that trust. Made once: to parse all authorities anew took
+ * most of the CPU of a dial.
+ */
+const trusted = new WeakMap<object, Trust>();
+
+function trustOf(settings: { ca: string | undefined }): Trust {
   const known = trusted.get(settings);
   if (known !== undefined) return known;
   const { ca } = settings;
-  const made = tls.createSecureContext(ca === undefined ? {} : { ca: [...tls.getCACertificates('default'), ca] });
+  const secureContext = tls.createSecureContext(ca === undefined ? {} : { ca: [...tls.getCACertificates('default'), ca] });
+  const made = { secureContext, sessions: new TlsSessions() };
   trusted.set(settings, made);
   return made;
 }
@@ -36,7 +45,12 @@ export function targetOf(
     signal,
     deadlineMs: settings.limits.HANDSHAKE_MS,
     // `host` makes Node check the certificate against an address, too
-    ...(secure ? { tls: { host, secureContext: trustOf(settings) }, pins: settings.pins } : {}),
+    ...(secure ? verified(host, settings) : {}),
     ...(proxy === undefined ? {} : { connect: (stop) => openTunnel(new URL(proxy), host, port, stop) }),
   };
+}
+
+function verified(host: string, settings: Pick<Settings, 'ca' | 'pins'>): Pick<WebSocketTarget, 'tls' | 'pins' | 'sessions'> {
+  const { secureContext, sessions } = trustOf(settings);
+  return { tls: { host, secureContext }, pins: settings.pins, sessions };
 }

@@ -5,17 +5,15 @@ import { CulvertError, DEFAULT_LIMITS } from '@culvert/contracts';
 import { type Refused, ResponseParser, renderRequest, type Upgraded } from '@culvert/wire';
 import type { RelayLimits } from './splice.ts';
 import type { StopSignal } from './stop.ts';
-import { beginTls, faultOfTls } from './tls-client.ts';
+import { beginTls, faultOfTls, type TlsTrust } from './tls-client.ts';
 import { Transfer, type TransferOptions } from './transfer.ts';
 import type { UpgradedSocket } from './upgrade.ts';
 
-export interface WebSocketTarget {
+export interface WebSocketTarget extends TlsTrust {
   host: string;
   port: number;
   /** Present: wss. Certificates are always verified. */
   tls?: tls.ConnectionOptions | undefined;
-  /** The server's key must be one of these besides: `sha256/<base64>`. */
-  pins?: readonly string[] | undefined;
   /** Request target, query included. */
   path: string;
   /** Bearer token. */
@@ -78,7 +76,7 @@ export async function dialTransfer(
 
 /** Client: the connection under `connectWebSocket`, TLS included, for a request of another kind. The signal alone ends the attempt. */
 export async function openSocket(
-  target: Pick<WebSocketTarget, 'host' | 'port' | 'tls' | 'pins' | 'connect'>,
+  target: Pick<WebSocketTarget, 'host' | 'port' | 'tls' | 'connect' | keyof TlsTrust>,
   signal: AbortSignal,
 ): Promise<net.Socket> {
   const { host, port } = target;
@@ -91,7 +89,7 @@ export async function openSocket(
     return raw;
   }
   raw.on('error', ignore);
-  const secure = beginTls(raw, host, target.tls, target.pins);
+  const secure = beginTls(raw, host, target.tls, target, `${host}:${port}`);
   await opened(secure, 'secureConnect', signal);
   return secure;
 }

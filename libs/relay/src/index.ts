@@ -14,6 +14,7 @@ export type { Moved, RelayLimits, SpliceResult } from './splice.ts';
 export * from './stop.ts';
 export { type Swept, sweep } from './sweep.ts';
 export { faultOfPin, pinOf } from './tls-client.ts';
+export { TlsSessions } from './tls-sessions.ts';
 export { type SpliceOptions, Transfer, type TransferOptions } from './transfer.ts';
 export * from './upgrade.ts';
 export * from './warm-device.ts';

@@ -1,6 +1,7 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import net from 'node:net';
 import tls from 'node:tls';
+import type { TlsSessions } from './tls-sessions.ts';
 
 /** `sha256/` and the base64 of a SHA-256 digest: what curl calls a pinned public key. */
 const PIN = /^sha256\/[A-Za-z0-9+/]{43}=$/;
@@ -19,25 +20,56 @@ export function pinOf(certificate: X509Certificate): string {
   return `sha256/${createHash('sha256').update(spki).digest('base64')}`;
 }
 
+/** What a server is held to besides a verified certificate, and what is known of it. */
+export interface TlsTrust {
+  /** Its key must be one of these: `sha256/<base64>`. */
+  pins?: readonly string[] | undefined;
+  /** Of servers that were held to the same. */
+  sessions?: TlsSessions | undefined;
+}
+
 /**
- * Begins TLS on a connected socket. The certificate is verified always, whatever NODE_TLS_REJECT_UNAUTHORIZED says; `pins`,
- * where given, must name the server's key besides.
+ * Begins TLS on a connected socket. The certificate is verified always, whatever NODE_TLS_REJECT_UNAUTHORIZED says, and pins with
+ * it; but not where a session is resumed whose server proved both.
+ *
+ * @param address What sessions are known by: host and port.
  */
 export function beginTls(
   socket: net.Socket,
   host: string,
   options: tls.ConnectionOptions,
-  pins?: readonly string[],
+  { pins, sessions }: TlsTrust,
+  address: string,
 ): tls.TLSSocket {
-  return tls.connect({
+  const known = sessions?.of(address);
+  const secure = tls.connect({
     ALPNProtocols: ['http/1.1'],
     ...(net.isIP(host) === 0 ? { servername: host } : {}),
     ...options,
+    ...(known === undefined ? {} : { session: known.session }),
     rejectUnauthorized: true,
     checkServerIdentity: (name, certificate) =>
       tls.checkServerIdentity(name, certificate) ?? (pins === undefined ? undefined : faultOfKey(certificate.raw, pins)),
     socket,
   });
+  if (sessions !== undefined) follow(secure, sessions, address, known?.verifiedAt);
+  return secure;
+}
+
+/** Keeps the first session that the server hands out, once it is known that it is the right server. */
+function follow(secure: tls.TLSSocket, sessions: TlsSessions, address: string, verifiedAt: number | undefined): void {
+  let early: Buffer | undefined;
+  let since: number | undefined;
+  const keep = (session: Buffer): void => {
+    if (since === undefined) early = session;
+    else sessions.keep(address, session, since);
+  };
+  secure.once('session', keep);
+  secure.once('secureConnect', () => {
+    since = verifiedAt !== undefined && secure.isSessionReused() ? verifiedAt : performance.now();
+    if (early !== undefined) keep(early);
+  });
+  if (verifiedAt !== undefined) secure.once('error', () => since === undefined && sessions.forget(address));
 }
 
 function faultOfKey(raw: Buffer, pins: readonly string[]): Error | undefined {
