@@ -31,7 +31,7 @@ export class FrameWriter {
   readonly #role: Role;
   readonly #mask: MaskSource;
   readonly #pongLimit: number;
-  readonly #onFlushed: (() => void) | undefined;
+  readonly #onFlushed: () => void;
   /** Small frames of this turn that are not written yet, so that they share a system call. */
   #waiting: Buffer[] = [];
   #flushing = false;
@@ -45,7 +45,7 @@ export class FrameWriter {
     socket: net.Socket,
     options: { role: Role; mask?: 'random' | 'zero'; maxFrame?: number },
     maxBacklog: number = DEFAULT_LIMITS.TRANSFER_BUFFER_BYTES,
-    onFlushed?: () => void,
+    onFlushed: () => void = () => {},
   ) {
     this.#socket = socket;
     this.#role = options.role;
@@ -97,7 +97,8 @@ export class FrameWriter {
 
   /** END of our direction. */
   end(): void {
-    this.#write(encodeEnd(this.#mask()));
+    const mask = this.#mask();
+    this.#write(mask === undefined ? UNMASKED_END : encodeEnd(mask));
   }
 
   text(text: string): void {
@@ -123,7 +124,7 @@ export class FrameWriter {
   readonly flush = (): void => {
     if (this.#waiting.length === 0) return;
     const frames = this.#joined();
-    if (this.#socket.writable) this.#socket.write(frames, this.#onFlushed);
+    if (this.#socket.writable) write(this.#socket, frames, this.#onFlushed);
   };
 
   ping(): void {
@@ -178,3 +179,5 @@ export class FrameWriter {
 }
 
 const NOTHING = new Uint8Array(0);
+/** The same for every visitor. */
+const UNMASKED_END = encodeEnd();

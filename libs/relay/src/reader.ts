@@ -9,6 +9,8 @@ import { beside, noteLarge, noteSmall, noteTurn } from './turns.ts';
 /** Shares of a turn that a bulk transfer takes at once while nobody waits for answers: to yield costs system calls. */
 const LONE_SHARES = 4;
 
+const NOTHING = Buffer.alloc(0);
+
 export interface ReaderOptions {
   /** Whose reads these are: both readers of a transfer have the same. */
   owner: object;
@@ -74,7 +76,7 @@ export class Reader {
   }
 
   /** Takes the socket over, paused. Returns the one to use from now on. Throws CulvertError when it is already gone. */
-  attach(socket: net.Socket, head: Buffer = Buffer.alloc(0)): net.Socket {
+  attach(socket: net.Socket, head: Buffer = NOTHING): net.Socket {
     const plain = { buffer: this.#buffer, callback: this.#onRead };
     const adopted = adopt(socket, plain, { buffer: this.#recordRoom, callback: this.#onRecord });
     let early = head;

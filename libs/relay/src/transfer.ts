@@ -112,7 +112,9 @@ export class Transfer {
       ahead: () => this.#parser.ahead,
     });
     this.#socket = this.#reader.attach(socket, options.head);
-    this.#writer = new FrameWriter(this.#socket, options, limits.TRANSFER_BUFFER_BYTES, () => this.#splice?.wake());
+    this.#writer = new FrameWriter(this.#socket, options, limits.TRANSFER_BUFFER_BYTES, () => {
+      if (this.#phase === 'open') this.#splice?.wake(); // nothing goes behind a close frame
+    });
     if (options.answer !== undefined) this.#writer.greet(options.answer);
     this.#watch = new FlushWatch(this.#socket);
     this.#keepalive = new Keepalive(this.#socket);

@@ -62,9 +62,11 @@ export function encodeText(text: string, mask?: Uint8Array): Buffer {
   return sealed(bytes, length, OPCODE.text, mask);
 }
 
+const NOTHING = new Uint8Array(0);
+
 /** END: the empty binary message that says that the sender's direction is over. */
 export function encodeEnd(mask?: Uint8Array): Buffer {
-  return encodeFrame(OPCODE.binary, new Uint8Array(0), mask);
+  return encodeFrame(OPCODE.binary, NOTHING, mask);
 }
 
 /** A close frame. A reason over 123 bytes of UTF-8 is cut at a character's border. */

@@ -27,6 +27,8 @@ export interface FrameParserOptions {
   maxText?: number;
 }
 
+const NOTHING = Buffer.alloc(0);
+
 /**
  * Reads the frames of one WebSocket from chunks of any size. It never assembles binary messages: slices of the pushed
  * chunk go on as they are, so it holds at most one text message or control frame.
@@ -62,7 +64,7 @@ export class FrameParser {
   readonly #mask = new Uint8Array(4);
   /** Within a fragmented binary message. */
   #fragmented = false;
-  #small = Buffer.alloc(0);
+  #small: Buffer = NOTHING;
   /** The payload of this frame is handed on as it comes. */
   #streamed = false;
   /** Header and payload of the last frame whose payload was. */
@@ -212,7 +214,7 @@ export class FrameParser {
 
   #closeSmall(): void {
     const payload = this.#small;
-    this.#small = Buffer.alloc(0);
+    this.#small = NOTHING;
     if (this.#opcode === OPCODE.ping) this.#handler.onPing(payload);
     else if (this.#opcode === OPCODE.pong) this.#handler.onPong(payload);
     else if (this.#opcode === OPCODE.binary) this.#handler.onBinary?.(payload);
