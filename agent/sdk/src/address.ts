@@ -15,12 +15,12 @@ interface Trust {
  */
 const trusted = new WeakMap<object, Trust>();
 
-function trustOf(settings: { ca: string | undefined }): Trust {
+function trustOf(settings: Pick<Settings, 'ca' | 'limits'>): Trust {
   const known = trusted.get(settings);
   if (known !== undefined) return known;
-  const { ca } = settings;
+  const { ca, limits } = settings;
   const secureContext = tls.createSecureContext(ca === undefined ? {} : { ca: [...tls.getCACertificates('default'), ca] });
-  const made = { secureContext, sessions: new TlsSessions() };
+  const made = { secureContext, sessions: new TlsSessions(limits.TLS_SESSION_MS) };
   trusted.set(settings, made);
   return made;
 }
@@ -50,7 +50,10 @@ export function targetOf(
   };
 }
 
-function verified(host: string, settings: Pick<Settings, 'ca' | 'pins'>): Pick<WebSocketTarget, 'tls' | 'pins' | 'sessions'> {
+function verified(
+  host: string,
+  settings: Pick<Settings, 'ca' | 'pins' | 'limits'>,
+): Pick<WebSocketTarget, 'tls' | 'pins' | 'sessions'> {
   const { secureContext, sessions } = trustOf(settings);
   return { tls: { host, secureContext }, pins: settings.pins, sessions };
 }

@@ -9,7 +9,7 @@ const WARM_DEFAULT = 16;
 /** Limits of `@culvert/contracts` that an agent reads; all in milliseconds. */
 export type AgentLimits = Pick<
   Limits,
-  'HANDSHAKE_MS' | 'LOCAL_CONNECT_MS' | 'LINGER_MS' | 'WRITE_MS' | 'CLOSE_MS' | 'STOP_MS' | 'MEND_REST_MS'
+  'HANDSHAKE_MS' | 'LOCAL_CONNECT_MS' | 'LINGER_MS' | 'WRITE_MS' | 'CLOSE_MS' | 'STOP_MS' | 'MEND_REST_MS' | 'TLS_SESSION_MS'
 >;
 
 export interface AgentOptions {

@@ -118,11 +118,11 @@ describe('an agent that dials a server again', () => {
   it('verifies the certificate anew when that was long ago, however often it has resumed', async () => {
     const server = await serve(leaves.good);
     const settings = settingsOf({ ca });
-    for (let round = 0; round < 2; round += 1) await dial(settings, server.port, new TlsSessions());
+    for (let round = 0; round < 2; round += 1) await dial(settings, server.port, new TlsSessions(DEFAULT_LIMITS.TLS_SESSION_MS));
     const stale = new TlsSessions(0);
     for (let round = 0; round < 2; round += 1) await dial(settings, server.port, stale);
     expect(server.resumed).toEqual([false, false, false, false]);
-    const sessions = new TlsSessions();
+    const sessions = new TlsSessions(DEFAULT_LIMITS.TLS_SESSION_MS);
     const verifiedAt = (): number | undefined => sessions.of(`localhost:${server.port}`)?.verifiedAt;
     await dial(settings, server.port, sessions);
     const first = verifiedAt();
@@ -133,7 +133,7 @@ describe('an agent that dials a server again', () => {
 });
 
 it('keeps the sessions of few addresses, the last used ones', () => {
-  const sessions = new TlsSessions();
+  const sessions = new TlsSessions(DEFAULT_LIMITS.TLS_SESSION_MS);
   const session = Buffer.alloc(1);
   for (let port = 0; port < 40; port += 1) sessions.keep(`localhost:${port}`, session, performance.now());
   expect(sessions.of('localhost:0')).toBeUndefined();

@@ -37,6 +37,7 @@ export const LIMITS = {
   HANDSHAKE_BYTES: bytes(8 * KIB, KIB, 64 * KIB, 'request line and headers of a handshake; the longest legal one is under 2 KiB'),
   HANDSHAKES_PENDING: count(512, 1, 100_000, 'unauthenticated handshakes at once in one instance; bounds their memory'),
   TLS_FILES_MS: ms(MINUTE, 10, HOUR, 'how often services that end TLS themselves look whether its files were renewed'),
+  TLS_SESSION_MS: ms(10 * MINUTE, 1, 24 * HOUR, 'agents resume the TLS session of a server that has proved itself no longer ago'),
   ACQUIRES_AT_ONCE: count(
     64,
     1,

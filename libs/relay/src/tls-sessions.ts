@@ -1,7 +1,5 @@
 /** Each is about 2 KiB. */
 const KEPT = 32;
-/** So often a server's certificate is looked at anew, however many connections there are. */
-const VERIFIED_MS = 10 * 60_000;
 
 interface Kept {
   session: Buffer;
@@ -17,7 +15,8 @@ export class TlsSessions {
   readonly #kept = new Map<string, Kept>();
   readonly #verifiedMs: number;
 
-  constructor(verifiedMs: number = VERIFIED_MS) {
+  /** @param verifiedMs How long a session goes on without a look at the certificate, in milliseconds. */
+  constructor(verifiedMs: number) {
     this.#verifiedMs = verifiedMs;
   }
 
