@@ -48,7 +48,7 @@ export interface Link {
  *   probation --accepted--> running --both ended and flushed--> settled (ok)
  *       \--withdrawn           \--a side breaks, a deadline, cut()--> settled (its outcome; the TCP socket is reset)
  *
- * Probation: at most one read goes up, is kept, and whatever comes behind it waits, until the device has accepted the visitor.
+ * Probation: at most one read goes up, is kept, and whatever comes behind it waits (one more read), until the device has accepted the visitor.
  * Owns the TCP socket until it is settled (then destroyed) or withdrawn (then handed back).
  */
 export class Splice {
@@ -120,6 +120,7 @@ export class Splice {
   /** @param early Bytes of the visitor that another transfer had, and that no target can have seen. */
   start(early?: Buffer): void {
     if (early !== undefined && early.length > 0) this.#sendUp(early, 0, early.length);
+    if (this.#probation && this.#kept !== undefined) return; // or each device that does not accept it would have it read more
     this.#reader.start();
   }
 
@@ -181,7 +182,7 @@ export class Splice {
   accept(): void {
     this.#probation = false;
     this.#kept = undefined;
-    this.#reader.update(); // what came behind the first read
+    this.#reader.start(); // with what came behind the first read
     if (this.#finHeld) this.#endUp();
   }
 

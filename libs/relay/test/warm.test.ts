@@ -2,7 +2,15 @@ import { randomBytes } from 'node:crypto';
 import type net from 'node:net';
 import type { AssignMessage } from '@culvert/wire';
 import { afterEach, describe, expect, it } from 'vitest';
-import { connectWebSocket, type NotTaken, type SpliceResult, WarmDevice, WarmHost, type WarmHostOptions } from '../src/index.ts';
+import {
+  connectWebSocket,
+  type NotTaken,
+  SLAB_SIZES,
+  type SpliceResult,
+  WarmDevice,
+  WarmHost,
+  type WarmHostOptions,
+} from '../src/index.ts';
 import {
   Cleanup,
   ending,
@@ -160,6 +168,24 @@ describe('a warm transfer', () => {
     local.outside.end('answer');
     expect((await readAll(visitor.outside)).toString()).toBe('answer');
     expect(await atServer).toEqual({ outcome: 'ok', toDevice: 3, toVisitor: 6 });
+  });
+
+  it('has no more of a visitor read, however many devices do not accept it', async () => {
+    const visitor = await tcpPair(cleanup);
+    visitor.outside.write(Buffer.alloc(4 << 20, 'v'));
+    let tcp = visitor.inside;
+    let early: Buffer = Buffer.alloc(0);
+    const kept: number[] = [];
+    for (let round = 0; round < 4; round += 1) {
+      const { host, device } = await rawPair();
+      const atHost = host.offer(tcp, visitorOf('a'), { early });
+      await until('the first bytes are there', () => device.data.length > 0);
+      device.message({ type: 'refused', id: 'a', code: 'local_refused' });
+      ({ tcp, early } = notTaken(await atHost));
+      kept.push(early.length);
+    }
+    expect(kept[0]).toBeLessThanOrEqual(SLAB_SIZES[0] + SLAB_SIZES[1]);
+    expect(kept).toEqual(kept.map(() => kept[0]));
   });
 
   it('gives the visitor back when the device is silent, and closes', async () => {

@@ -131,6 +131,7 @@ export async function serveVisitor(
     life.throwIfAborted();
     const wanted = { device, port: endpoint.port, visitor: from };
     const offeredAt = performance.now();
+    const until = offeredAt + limits.DIAL_MS;
     stages.enter('warm', offeredAt);
     const { traceparent } = stages;
     const onAnswered: WarmVisit['onAnswered'] = (askedAt, outcome, localMs) => {
@@ -138,12 +139,11 @@ export async function serveVisitor(
       deps.tracing?.agentPart({ device: device.name, parent: traceparent, askedAt, outcome, localMs });
     };
     const onAccepted = (): void => onJoined(true);
-    const warm = { ...wanted, traceparent, onAnswered, signal: life, onAccepted, onRunning };
+    const warm = { ...wanted, until, traceparent, onAnswered, signal: life, onAccepted, onRunning };
     const served = await visitWarm(untaken, warm, metrics);
     if (served === undefined) {
       stages.enter('dial');
-      const until = untaken.offered ? offeredAt + limits.DIAL_MS : undefined;
-      const dialled = { ...wanted, until, traceparent: stages.traceparent };
+      const dialled = { ...wanted, until: untaken.offered ? until : undefined, traceparent: stages.traceparent };
       const transfer = await waited(requestTransfer(dialled, life, deps.dialling));
       onJoined(false);
       result = await transfer.splice(untaken.socket, {

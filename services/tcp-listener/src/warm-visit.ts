@@ -11,6 +11,8 @@ export interface WarmVisit {
   port: number;
   /** Who visits, as the device is told. */
   visitor: string;
+  /** It is offered to no further transfer from then on, in milliseconds of `performance.now()`. */
+  until: number;
   /** W3C trace context of the offer, when the visit is traced. */
   traceparent?: string | undefined;
   /** The device has answered; when it accepted, it may have said how long its local target took. */
@@ -34,14 +36,14 @@ export interface Untaken {
  *
  *   offered --accepted--> served
  *      | \--refused--> failed; the transfer waits again
- *      |--the transfer broke--> offered to the next
+ *      |--the transfer broke--> offered to the next, before `until`
  *      \--WARM_ACCEPT_MS, none waits--> untaken: to be dialled
  *
- * @throws CulvertError as the device refused, with the visitor in `untaken`; the reason of the signal likewise.
+ * @throws CulvertError as the device refused, or `dial_timeout` at `until`, with the visitor in `untaken`; the reason of the signal likewise.
  */
 export async function visitWarm(
   untaken: Untaken,
-  { device, port, visitor, traceparent, onAnswered, signal, onAccepted, onRunning }: WarmVisit,
+  { device, port, visitor, until, traceparent, onAnswered, signal, onAccepted, onRunning }: WarmVisit,
   { warmOffers }: Pick<ListenerMetrics, 'warmOffers'>,
 ): Promise<SpliceResult | undefined> {
   for (let host = device.warm.take(); host !== undefined; host = device.warm.take()) {
@@ -80,6 +82,7 @@ export async function visitWarm(
       device.warm.doubt();
       return undefined;
     }
+    if (performance.now() >= until) throw new CulvertError('dial_timeout');
   }
   return undefined;
 }

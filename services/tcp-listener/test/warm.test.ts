@@ -304,6 +304,31 @@ describe('a device that breaks the rules', () => {
     expect(world.dials).toHaveLength(1);
   });
 
+  it('by a reset at every offer, with the next one open before, does not keep a visitor for ever', async () => {
+    await visited();
+    let over = false;
+    const hostile = async (): Promise<void> => {
+      const device = await warm();
+      device.onAssign = () => {
+        if (over) return;
+        hostile().then(
+          () => device.ws.terminate(),
+          () => {},
+        );
+      };
+    };
+    await hostile();
+    const visitor = new Visitor(tenure.tcp);
+    visitor.socket.write('anybody?');
+    expect((await visitor.reset()).code).toBe('ECONNRESET');
+    over = true;
+    const failed = await eventually('conn.failed', () =>
+      world.events.find(({ subject, type }) => subject === tenure.device && type === 'conn.failed'),
+    );
+    expect((failed.data as { outcome: string }).outcome).toBe('dial_timeout');
+    expect(await metricOf(listener, 'culvert_warm_offers_total', 'outcome="peer_reset"')).toBeGreaterThan(5);
+  });
+
   it('by bytes to a visitor who waits for them no more, under load, harms nobody', async () => {
     await visited({ warm: 3 });
     let turn = 0;
