@@ -56,6 +56,19 @@ function notTaken(result: SpliceResult | NotTaken): NotTaken {
   return result;
 }
 
+/** Serves a visitor who was given back by a classic transfer, with an answer; resolves with all that its target got. */
+async function servedByDial({ tcp, early }: NotTaken, visitor: net.Socket): Promise<Buffer> {
+  const { server, client } = await transferPair(cleanup);
+  const local = await tcpPair(cleanup);
+  const atServer = server.splice(tcp, { early });
+  client.splice(local.inside);
+  const got = await readAll(local.outside);
+  local.outside.end('answer');
+  expect((await readAll(visitor)).toString()).toBe('answer');
+  expect(await atServer).toEqual({ outcome: 'ok', toDevice: got.length, toVisitor: 6 });
+  return got;
+}
+
 describe('a warm transfer', () => {
   it('carries one visitor after the other, and no byte of one to the next', async () => {
     const locals: net.Socket[] = [];
@@ -118,56 +131,25 @@ describe('a warm transfer', () => {
       const result = notTaken(await host.offer(visitor.inside, visitorOf(`v${i}`)));
       expect(result.code).toBe('local_refused');
       expect(refusals).toBe(i);
-      const { server, client } = await transferPair(cleanup);
-      const local = await tcpPair(cleanup);
-      const atServer = server.splice(result.tcp, { early: result.early });
-      client.splice(local.inside);
-      expect((await readAll(local.outside)).equals(bytes)).toBe(true);
-      local.outside.end('answer');
-      expect((await readAll(visitor.outside)).toString()).toBe('answer');
-      expect(await atServer).toEqual({ outcome: 'ok', toDevice: bytes.length, toVisitor: 6 });
+      expect((await servedByDial(result, visitor.outside)).equals(bytes)).toBe(true);
     }
   });
 
-  it('gives a refused visitor back with what had come behind its first bytes', async () => {
+  it.each<[string, string, (visitor: net.Socket) => void]>([
+    ['with what had come behind its first bytes', 'abcdef', (visitor) => visitor.end('def')],
+    ['who has ended after its first bytes', 'abc', (visitor) => visitor.end()],
+  ])('gives a refused visitor back %s', async (_what, all, goOn) => {
     const { host, device } = await rawPair();
     const visitor = await tcpPair(cleanup);
     const atHost = host.offer(visitor.inside, visitorOf('a'));
     visitor.outside.write('abc');
     await until('the first bytes are there', () => device.data.length === 3);
-    visitor.outside.end('def');
+    goOn(visitor.outside);
+    if (all === 'abc') await until('the end was read', () => visitor.inside.readableEnded);
     device.ping('x');
     await device.saw('pong x');
     device.message({ type: 'refused', id: 'a', code: 'local_refused' });
-    const { tcp, early } = notTaken(await atHost);
-    const { server, client } = await transferPair(cleanup);
-    const local = await tcpPair(cleanup);
-    const atServer = server.splice(tcp, { early });
-    client.splice(local.inside);
-    expect((await readAll(local.outside)).toString()).toBe('abcdef');
-    local.outside.end('answer');
-    expect((await readAll(visitor.outside)).toString()).toBe('answer');
-    expect(await atServer).toEqual({ outcome: 'ok', toDevice: 6, toVisitor: 6 });
-  });
-
-  it('gives a refused visitor back who has ended after its first bytes', async () => {
-    const { host, device } = await rawPair();
-    const visitor = await tcpPair(cleanup);
-    const atHost = host.offer(visitor.inside, visitorOf('a'));
-    visitor.outside.write('abc');
-    await until('the first bytes are there', () => device.data.length === 3);
-    visitor.outside.end();
-    await until('the end was read', () => visitor.inside.readableEnded);
-    device.message({ type: 'refused', id: 'a', code: 'local_refused' });
-    const { tcp, early } = notTaken(await atHost);
-    const { server, client } = await transferPair(cleanup);
-    const local = await tcpPair(cleanup);
-    const atServer = server.splice(tcp, { early });
-    client.splice(local.inside);
-    expect((await readAll(local.outside)).toString()).toBe('abc');
-    local.outside.end('answer');
-    expect((await readAll(visitor.outside)).toString()).toBe('answer');
-    expect(await atServer).toEqual({ outcome: 'ok', toDevice: 3, toVisitor: 6 });
+    expect((await servedByDial(notTaken(await atHost), visitor.outside)).toString()).toBe(all);
   });
 
   it('has no more of a visitor read, however many devices do not accept it', async () => {
