@@ -119,8 +119,10 @@ const text =
   (value) =>
     typeof value === 'string' && value.length >= min && value.length <= max ? undefined : `text of ${min} to ${max} characters`;
 const flag: Check = (value) => (typeof value === 'boolean' ? undefined : 'true or false');
+const ID = '[A-Za-z0-9_-]{1,64}';
+const WHOLE_ID = new RegExp(`^${ID}$`);
 const id: Check = (value) =>
-  typeof value === 'string' && /^[A-Za-z0-9_-]{1,64}$/.test(value) ? undefined : '1 to 64 characters of A-Z a-z 0-9 _ -';
+  typeof value === 'string' && WHOLE_ID.test(value) ? undefined : '1 to 64 characters of A-Z a-z 0-9 _ -';
 const path: Check = (value) =>
   typeof value === 'string' && /^\/[\x21-\x7e]{1,255}$/.test(value) ? undefined : 'an absolute path of at most 256 characters';
 const refusedCode: Check = (value) =>
@@ -215,7 +217,7 @@ function fieldsFault(
 }
 
 /** Each visitor of a warm transfer is answered by these: written as agents do, they are told without a parser of JSON. */
-const ANSWER = /^\{"type":"(accepted|idle)","id":"([A-Za-z0-9_-]{1,64})"\}$/;
+const ANSWER = new RegExp(`^\\{"type":"(accepted|idle)","id":"(${ID})"\\}$`);
 
 /** Reads one text message. Unknown types and fields are not faults; everything else that is wrong is named. Never throws. */
 export function decodeMessage(encoded: string): Decoded {

@@ -130,9 +130,9 @@ function M.choose()
 end
 
 --- When the certificate ends that names of the domain are served with, as unix seconds, and whether it is from the `store` or the
---- `files`; nil without TLS.
+--- `files`; nil without TLS, and where it is not known.
 function M.ends()
-  if not files_end then return nil end
+  if not settings.tls_certificate then return nil end
   local text = store():get('cert:*.' .. settings.domain)
   local found = text and parse(text)
   if found and found.ends then return found.ends, 'store' end
