@@ -13,6 +13,7 @@ import {
   putHeader,
 } from '@culvert/wire';
 import { CLOSE_INTERNAL, CLOSE_NO_CODE, CLOSE_NORMAL, type Role } from './ending.ts';
+import { isKernelSocket, type KernelPipe } from './kernel-pipe.ts';
 import { type MaskSource, maskSource } from './masks.ts';
 import { write } from './write.ts';
 
@@ -30,6 +31,7 @@ export class FrameWriter {
   readonly #socket: net.Socket;
   readonly #role: Role;
   readonly #mask: MaskSource;
+  readonly #zeroMask: boolean;
   readonly #pongLimit: number;
   readonly #onFlushed: () => void;
   /** Small frames of this turn that are not written yet, so that they share a system call. */
@@ -50,6 +52,7 @@ export class FrameWriter {
     this.#socket = socket;
     this.#role = options.role;
     this.#mask = maskSource(options.role, options.mask);
+    this.#zeroMask = options.mask === 'zero';
     this.maxFrame = options.maxFrame ?? (options.role === 'client' ? LIMITS.MAX_FRAME_BYTES.max : DEFAULT_LIMITS.MAX_FRAME_BYTES);
     this.#pongLimit = maxBacklog + CONTROL_BACKLOG;
     this.#onFlushed = onFlushed;
@@ -83,6 +86,18 @@ export class FrameWriter {
       this.#socket.write(bytes.subarray(at, end), flushed);
     }
     this.#socket.uncork();
+  }
+
+  /** Whether a header in front of bytes is all they need, so that `pass` can be used. */
+  get passes(): boolean {
+    return (this.#role === 'server' || this.#zeroMask) && this.#socket.writable && isKernelSocket(this.#socket);
+  }
+
+  /** Sends `bytes[from..to)` and `more` bytes that are in the pipe as one frame, as `data` does; only while it `passes`. */
+  pass(pipe: KernelPipe, bytes: Buffer, from: number, to: number, more: number, flushed: () => void): void {
+    this.flush();
+    const start = putHeader(bytes, from, to - from + more, OPCODE.binary, this.#mask());
+    pipe.forward(this.#socket, bytes, start, to, flushed);
   }
 
   /** One binary message in one frame; the payload is copied. */

@@ -6,6 +6,7 @@ export { FrameWriter } from './frame-writer.ts';
 export * from './inline-mux.ts';
 export * from './inline-splice.ts';
 export { InlineStream } from './inline-stream.ts';
+export { bytesInKernel } from './kernel-pipe.ts';
 export * from './local.ts';
 export { Pace, type Paced } from './pace.ts';
 export * from './pipe.ts';

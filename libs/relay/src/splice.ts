@@ -3,7 +3,9 @@ import type { ErrorCode, Limits, VisitorOutcome } from '@culvert/contracts';
 import { bytesTaken, reset } from './adopt.ts';
 import { outcomeOf, outcomeOfTcp, type Role } from './ending.ts';
 import { FlushWatch } from './flush-watch.ts';
+import type { FrameWriter } from './frame-writer.ts';
 import { Keepalive } from './keepalive.ts';
+import { isKernelSocket, type KernelPipe } from './kernel-pipe.ts';
 import type { Pace } from './pace.ts';
 import { Reader } from './reader.ts';
 import { write } from './write.ts';
@@ -34,6 +36,8 @@ export interface Link {
   readonly maxFrame: number;
   /** Sends bytes as binary frames; with HEADROOM free bytes before `from`, unless `from` is 0. */
   sendData(bytes: Buffer, from: number, to: number, flushed: () => void): void;
+  /** What writes its frames, where bytes can go by way of the kernel. */
+  readonly frames?: Pick<FrameWriter, 'passes' | 'pass'>;
   sendEnd(): void;
   /** The splice is over; `code` is what the WebSocket has to be closed with, undefined when it is in order. */
   spliceOver(code: ErrorCode | undefined): void;
@@ -92,6 +96,11 @@ export class Splice {
       maxRead: Math.min(limits.TRANSFER_BUFFER_BYTES, maxFrame),
       turnBytes: limits.TURN_BYTES,
       use: (bytes, from, to) => this.#sendUp(bytes, from, to),
+      kernel: {
+        peek: () =>
+          this.#link.frames?.passes === true && !this.#probation && !this.#settled && isKernelSocket(this.#tcp) ? PEEK_BYTES : 0,
+        pass: (pipe, bytes, from, to, most) => this.#passUp(pipe, bytes, from, to, most),
+      },
     });
     this.#tcp = this.#reader.attach(tcp);
     this.#reader.sink = link.socket;
@@ -164,6 +173,21 @@ export class Splice {
     this.#gathered = undefined;
     const { bytes, from, to } = gathered;
     if (!this.#tcp.destroyed) write(this.#tcp, bytes.subarray(from, to), this.#flushedDown);
+  }
+
+  /** Like `handOn`, with up to `count` bytes behind what was gathered that the WebSocket has, which are not read. Returns how many. */
+  passDown(pipe: KernelPipe, bytes: Buffer, to: number, count: number): number {
+    if (this.#gathered?.bytes !== bytes) this.handOn();
+    const { from, to: end } = this.#gathered ?? { from: to, to };
+    this.#gathered = undefined;
+    const more = pipe.fill(this.#link.socket, count);
+    this.#down += more;
+    pipe.forward(this.#tcp, bytes, from, end, this.#flushedDown);
+    return more;
+  }
+
+  get takesFromKernel(): boolean {
+    return !this.#settled && !this.downEnded && !this.#probation && isKernelSocket(this.#tcp);
   }
 
   /** END came for the TCP side. */
@@ -243,6 +267,15 @@ export class Splice {
     return to;
   }
 
+  #passUp(pipe: KernelPipe, bytes: Buffer, from: number, to: number, most: number): { at: number; more: number } {
+    const { frames } = this.#link;
+    if (this.#settled || frames?.passes !== true) return { at: this.#sendUp(bytes, from, to), more: 0 };
+    const more = pipe.fill(this.#tcp, most);
+    this.#up += to - from + more;
+    frames.pass(pipe, bytes, from, to, more, this.#reader.flushed);
+    return { at: to, more };
+  }
+
   #endUp(): void {
     this.upEnded = true;
     this.#link.sendEnd();
@@ -269,6 +302,9 @@ export class Splice {
 function closesInOrder(tcp: net.Socket): boolean {
   return tcp instanceof net.Socket && !tcp.destroyed && tcp.writableLength === 0 && !('encrypted' in tcp);
 }
+
+/** Of bulk that goes on within the kernel, one read takes so many bytes: Node says only so that there are more. */
+const PEEK_BYTES = 16;
 
 function ignore(): void {}
 

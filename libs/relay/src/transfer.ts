@@ -1,10 +1,11 @@
 import type net from 'node:net';
 import { CulvertError, DEAD_AFTER_HEARTBEATS, DEFAULT_LIMITS, type ErrorCode, type VisitorOutcome } from '@culvert/contracts';
-import { decodeMessage, FrameParser, type Message } from '@culvert/wire';
+import { decodeMessage, FrameParser, HEADROOM, type Message } from '@culvert/wire';
 import { codeOfAbort, codeOfEnding, outcomeOf, outcomeOfClose, type Role } from './ending.ts';
 import { FlushWatch } from './flush-watch.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { Keepalive } from './keepalive.ts';
+import { isKernelSocket, type KernelPipe } from './kernel-pipe.ts';
 import type { Pace } from './pace.ts';
 import { Reader } from './reader.ts';
 import { type Link, type Moved, type RelayLimits, Splice, type SpliceResult } from './splice.ts';
@@ -110,6 +111,10 @@ export class Transfer {
       turnBytes: limits.TURN_BYTES,
       use: (bytes, from, to) => this.#push(bytes, from, to),
       ahead: () => this.#parser.ahead,
+      kernel: {
+        peek: () => this.#peek(),
+        pass: (pipe, bytes, from, to, most) => this.#pass(pipe, bytes, from, to, most),
+      },
     });
     this.#socket = this.#reader.attach(socket, options.head);
     this.#writer = new FrameWriter(this.#socket, options, limits.TRANSFER_BUFFER_BYTES, () => {
@@ -125,6 +130,7 @@ export class Transfer {
       limits,
       maxFrame: this.#writer.maxFrame,
       sendData: (bytes, from, to, flushed) => this.#writer.data(bytes, from, to, flushed),
+      frames: this.#writer,
       sendEnd: () => this.#writer.end(),
       spliceOver: (code) => this.#spliceOver(code),
     };
@@ -279,15 +285,38 @@ export class Transfer {
   }
 
   #push(bytes: Buffer, from: number, to: number): number {
+    const at = this.#parse(bytes, from, to);
+    this.#splice?.handOn();
+    return at;
+  }
+
+  #parse(bytes: Buffer, from: number, to: number): number {
     try {
       return this.#parser.push(bytes, from, to);
     } catch (error) {
       if (!(error instanceof CulvertError)) throw error;
       this.#fail(error.code, error.message);
       return to;
-    } finally {
-      this.#splice?.handOn();
     }
+  }
+
+  /** Bytes to be read before the payload of a frame goes to the visitor's socket within the kernel; 0: all. */
+  #peek(): number {
+    if (this.#splice?.takesFromKernel !== true || !isKernelSocket(this.#socket)) return 0;
+    return this.#parser.skippable > 0 ? HEADROOM : this.#parser.headerAhead;
+  }
+
+  #pass(pipe: KernelPipe, bytes: Buffer, from: number, to: number, most: number): { at: number; more: number } {
+    const at = this.#parse(bytes, from, to);
+    const splice = this.#splice;
+    const count = Math.min(most, this.#parser.skippable);
+    if (count === 0 || splice?.takesFromKernel !== true || this.#phase !== 'open') {
+      splice?.handOn();
+      return { at, more: 0 };
+    }
+    const more = splice.passDown(pipe, bytes, to, count);
+    this.#parser.skip(more);
+    return { at, more };
   }
 
   #fail(code: ErrorCode, reason: string): void {

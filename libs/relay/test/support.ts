@@ -92,16 +92,20 @@ export const TARGET = { host: '127.0.0.1', path: '/v1/transfer/tcp-listener-1/id
 
 type SideOptions = Partial<TransferOptions>;
 
+/** Without a mask, as over TLS, if `mask` says so. */
+async function dialled(target: typeof TARGET & { port: number }, options: SideOptions = {}): Promise<Transfer> {
+  if (options.mask !== 'zero') return dialTransfer(target, options);
+  const { socket, head } = await connectWebSocket(target);
+  return new Transfer(socket, { ...options, role: 'client', head });
+}
+
 /** A classic transfer over a real WebSocket handshake. */
 export async function transferPair(
   cleanup: Cleanup,
   options: { server?: SideOptions; client?: SideOptions } = {},
 ): Promise<{ server: Transfer; client: Transfer }> {
   const upgrades = await UpgradeServer.start(cleanup);
-  const [client, upgraded] = await Promise.all([
-    dialTransfer({ ...TARGET, port: upgrades.port }, options.client),
-    upgrades.next(),
-  ]);
+  const [client, upgraded] = await Promise.all([dialled({ ...TARGET, port: upgrades.port }, options.client), upgrades.next()]);
   const server = new Transfer(upgraded.socket, { head: upgraded.head, ...options.server, role: 'server' });
   cleanup.add(client, () => client.cut());
   cleanup.add(server, () => server.cut());
@@ -117,9 +121,10 @@ export async function until(what: string, condition: () => boolean, deadlineMs =
   }
 }
 
+/** To the end of what it reads; what it has still to write is not cut off. */
 export async function readAll(socket: net.Socket): Promise<Buffer> {
   const chunks: Buffer[] = [];
-  for await (const chunk of socket) chunks.push(chunk as Buffer);
+  for await (const chunk of socket.iterator({ destroyOnReturn: false })) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks);
 }
 

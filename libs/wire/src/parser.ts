@@ -69,6 +69,9 @@ export class FrameParser {
   #streamed = false;
   /** Header and payload of the last frame whose payload was. */
   #lastSize = 0;
+  #lastHeader = 0;
+  /** The mask of this frame is not zero. */
+  #hidden = false;
 
   constructor(options: FrameParserOptions, handler: FrameHandler) {
     this.#handler = handler;
@@ -84,6 +87,23 @@ export class FrameParser {
   get ahead(): number {
     if (this.#phase === 'payload') return this.#left;
     return Math.max(0, this.#lastSize - this.#got);
+  }
+
+  /** Bytes of the present frame that may go on without being pushed, as `skip` is told then: payload of a binary message that no mask hides. */
+  get skippable(): number {
+    if (this.#phase !== 'payload' || !this.#streamed || this.#hidden || this.hold || this.#fault !== undefined) return 0;
+    return this.#left;
+  }
+
+  /** Bytes to be pushed before the next frame's payload is skippable, if it is like the last one; 0 where that was hidden by a mask. */
+  get headerAhead(): number {
+    return this.#streamed && !this.#hidden && this.#phase === 'header' ? this.#lastHeader - this.#got : 0;
+  }
+
+  /** So many bytes, at most `skippable`, went on without being pushed. */
+  skip(count: number): void {
+    this.#left -= count;
+    if (this.#left === 0) this.#closeFrame();
   }
 
   /** Whether the peer's close frame has been read. */
@@ -124,12 +144,16 @@ export class FrameParser {
         if (at === to) return at;
         continue; // the handler set `hold` and took it back, or holds now: look again
       }
-      this.#phase = 'header';
-      this.#got = 0;
-      this.#need = 2;
-      if (binary) this.#closeBinary();
-      else this.#closeSmall();
+      this.#closeFrame();
     }
+  }
+
+  #closeFrame(): void {
+    this.#phase = 'header';
+    this.#got = 0;
+    this.#need = 2;
+    if (this.#streamed) this.#closeBinary();
+    else this.#closeSmall();
   }
 
   #isEnd(): boolean {
@@ -183,7 +207,11 @@ export class FrameParser {
     if (binary && length > most) this.#fail('too_large', `a binary frame has ${length} bytes; expected at most ${most}`);
     this.#streamed = binary && this.whole === 0;
     this.#length = this.#left = length;
-    if (this.#streamed) this.#lastSize = this.#need + length;
+    if (this.#streamed) {
+      this.#lastSize = this.#need + length;
+      this.#lastHeader = this.#need;
+      this.#hidden = this.#masked && this.#mask.some((byte) => byte !== 0);
+    }
     if (!this.#streamed) this.#small = Buffer.allocUnsafe(length);
     this.#phase = 'payload';
     this.frames++;

@@ -54,6 +54,57 @@ describe('frames', () => {
     );
   });
 
+  it('parse equal where payload that no mask hides is skipped', () => {
+    const frame = fc.tuple(fc.constantFrom(OPCODE.binary, OPCODE.ping), bytes(125), mask);
+    fc.assert(
+      fc.property(
+        fc.array(frame, { maxLength: 8 }),
+        fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1 }),
+        (frames, steps) => {
+          const stream = Buffer.concat(frames.map(([opcode, payload, key]) => encodeFrame(opcode, payload, key)));
+          const data: Buffer[] = [];
+          const heard: string[] = [];
+          const parser = new FrameParser(
+            { role: 'server' },
+            {
+              ...NOTHING,
+              onData: (chunk, from, to) => data.push(Buffer.from(chunk.subarray(from, to))),
+              onEnd: () => heard.push('end'),
+              onPing: (payload) => heard.push(payload.toString('hex')),
+            },
+          );
+          let [at, step, skipped, open] = [0, 0, 0, 0];
+          while (at < stream.length) {
+            const to = Math.min(stream.length, at + (steps[step++ % steps.length] as number));
+            parser.push(Buffer.from(stream.subarray(at, to)));
+            at = to;
+            const count = Math.min(parser.skippable, steps[step++ % steps.length] as number);
+            if (count === 0) continue;
+            data.push(stream.subarray(at, at + count));
+            parser.skip(count);
+            skipped += count;
+            at += count;
+          }
+          for (const [opcode, payload, key] of frames)
+            if (opcode === OPCODE.binary && key.every((byte) => byte === 0)) open += payload.length;
+          expect(skipped).toBeLessThanOrEqual(open);
+          const binary = frames.filter(([opcode]) => opcode === OPCODE.binary).map(([, payload]) => payload);
+          expect(Buffer.concat(data)).toEqual(Buffer.concat(binary));
+          const said = frames.map(([opcode, payload]) =>
+            opcode === OPCODE.ping ? payload.toString('hex') : payload.length === 0 ? 'end' : undefined,
+          );
+          expect(heard).toEqual(said.filter((text) => text !== undefined));
+          const [opcode, payload, key] = frames.at(-1) ?? [];
+          const plain = opcode === OPCODE.binary && key?.every((byte) => byte === 0) === true;
+          expect(parser.headerAhead).toBe(
+            plain ? encodeFrame(OPCODE.binary, payload ?? Buffer.alloc(0), key).length - (payload?.length ?? 0) : 0,
+          );
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
   it('of any bytes whatever throw nothing but a CulvertError, and parse equal however they are split', () => {
     const start = fc.constantFrom('81', '82', '02', '00', '80', '88', '89', '8a', 'c1', '');
     fc.assert(

@@ -1,3 +1,4 @@
+import { bytesInKernel } from '@culvert/relay';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 
 export interface ListenerMetrics {
@@ -57,6 +58,15 @@ export function createMetrics(registry: Registry, gauges: ListenerGauges): Liste
   gauge('culvert_dials_pending', 'Ids of dials that a transfer may still use', gauges.tickets);
   gauge('culvert_access_tickets', 'Tickets of operators that are not used yet', gauges.accessTickets);
   gauge('culvert_handshakes_pending', 'Handshakes of transfers under way', gauges.handshakes);
+  new Counter({
+    name: 'culvert_kernel_bytes_total',
+    help: 'Bytes, frames included, that went from one socket to the other within the kernel, without being read',
+    registers,
+    collect() {
+      this.reset();
+      this.inc(bytesInKernel());
+    },
+  });
   return {
     visitors: new Counter({
       name: 'culvert_visitors_total',
