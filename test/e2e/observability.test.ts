@@ -1,3 +1,4 @@
+import { createHash, randomBytes } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -159,6 +160,15 @@ describe('a running stack', () => {
     expect(total('culvert_api_requests_total', 'route="/v1/devices"', 'status="2xx"')).toBe(1);
     expect(total('culvert_dependency_up')).toBe(2 * stack.info.services.length);
     expect(Math.abs(total('culvert_clock_difference_seconds'))).toBeLessThan(5);
+  });
+
+  it('counts what goes on within the kernel: an upload without masks does, after its first reads', async () => {
+    const before = total('culvert_kernel_bytes_total');
+    const sent = randomBytes(16_000_000);
+    const { data } = await tcpVisitor(agent.endpoint(7).public_port as number, sent);
+    expect(createHash('sha256').update(data).digest('hex')).toBe(createHash('sha256').update(sent).digest('hex'));
+    scraped = await scrape();
+    expect(total('culvert_kernel_bytes_total') - before).toBeGreaterThan(1_000_000);
   });
 
   it('lets idle services sleep: what watches them wakes none more than a few times a second', async () => {
