@@ -80,6 +80,8 @@ export class Transfer {
   #goneOutcome: VisitorOutcome = 'peer_reset';
   /** When the socket is destroyed, whatever the peer does. */
   #closeBy = Number.POSITIVE_INFINITY;
+  /** Its visitor ended in order: bytes that still wait for the peer are his. */
+  #servedWell = false;
   #splice: Splice | undefined;
   #stray: 'hold' | 'discard' | 'fault' = 'hold';
   #seenReads = 0;
@@ -263,6 +265,8 @@ export class Transfer {
     this.#recycling?.check?.(now);
     this.#splice?.check(now);
     if (this.#phase === 'gone') return;
+    // The closing handshake comes behind the visitor's last bytes: how long the peer takes for them, the write deadline bounds.
+    if (this.#servedWell && this.#socket.writableLength > 0) this.#closeBy = now + this.#limits.CLOSE_MS;
     if (now >= this.#closeBy) this.#socket.destroy();
     else if (this.#watch.frozen(now, this.#limits.WRITE_MS)) this.#kill('write_timeout');
     else if (this.#options.heartbeatMs !== undefined && this.#phase === 'open') this.#heartbeat(now, this.#options.heartbeatMs);
@@ -368,6 +372,7 @@ export class Transfer {
   #spliceOver(code: ErrorCode | undefined): void {
     this.#spliceLeft();
     if (this.#phase !== 'open') return;
+    this.#servedWell = code === undefined && this.#recycling === undefined;
     if (code !== undefined) this.cut(code);
     else if (this.#recycling !== undefined) this.#recycling.onServed();
     else if (this.role === 'server') this.cut('bye');

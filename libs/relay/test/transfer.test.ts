@@ -119,6 +119,26 @@ describe('a transfer', () => {
   });
 });
 
+describe('the end of a transfer to a peer that is slow', () => {
+  it('waits until what it has written has left, before its closing handshake has a deadline', async () => {
+    const { device, upgraded } = await RawDevice.connect(cleanup);
+    const server = new Transfer(upgraded.socket, { head: upgraded.head, role: 'server', limits: limits({ CLOSE_MS: 100 }) });
+    const visitor = await tcpPair(cleanup);
+    const atServer = server.splice(visitor.inside);
+    visitor.outside.end('question');
+    await device.saw('end');
+    device.socket.pause();
+    for (let i = 0; i < 100_000; i++) server.send({ type: 'idle', id: 'v'.repeat(64) });
+    await until('the kernel takes no more', () => server.unflushed > 0);
+    device.end();
+    expect((await atServer).outcome).toBe('ok');
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(server.unflushed).toBeGreaterThan(0);
+    device.socket.resume();
+    await device.saw('close 1000 bye');
+  });
+});
+
 describe('a broken transfer', () => {
   it('resets the local target when the visitor resets', async () => {
     const { visitor, local, atServer, atClient } = await spliced();
