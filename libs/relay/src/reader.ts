@@ -263,7 +263,7 @@ export class Reader {
     const to = this.#start + count;
     if (kernel === undefined) return 0;
     this.#using = true;
-    const most = Math.min(this.#most() - count, slab.length - to); // the slab may still be one of before it grew
+    const most = Math.max(0, Math.min(this.#most() - count, slab.length - to)); // read before it grew, or was given less
     const { at, more } = kernel.pass(pipe, slab, this.#start, to, most);
     this.#using = false;
     if (at < to) this.#use(slab, at, to);

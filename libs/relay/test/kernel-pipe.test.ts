@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type net from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { bytesInKernel } from '../src/index.ts';
+import { bytesInKernel, Pace } from '../src/index.ts';
 import { KernelPipe, kernelPipe, type System } from '../src/kernel-pipe.ts';
 import { Reader } from '../src/reader.ts';
 import { Cleanup, ending, limits, once, readAll, tcpPair, transferPair, until } from './support.ts';
@@ -268,6 +268,29 @@ describe.runIf(linux)('bulk over a transfer without masks', () => {
     visitor.end();
     await once(visitor, 'end');
     expect(hash.digest('hex')).toBe(sha(sent));
+    expect((await atServer).outcome).toBe('ok');
+  });
+
+  it('keeps to a pace that comes and goes in the middle, both ways', async () => {
+    const { server, client } = await transferPair(cleanup, { client: { mask: 'zero', maxFrame: 1 << 20 } });
+    const visitor = await tcpPair(cleanup);
+    const local = await tcpPair(cleanup);
+    const pace = new Pace();
+    const atServer = server.splice(visitor.inside, { pace });
+    void client.splice(local.inside);
+    const sent = [randomBytes(40_000_000), randomBytes(40_000_000)] as const;
+    visitor.outside.end(sent[0]);
+    local.outside.end(sent[1]);
+    const got = Promise.all([readAll(local.outside), readAll(visitor.outside)]);
+    for (let i = 0; i < 8; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      pace.bytesPerSecond = 50_000 * (i + 1);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      pace.bytesPerSecond = Number.POSITIVE_INFINITY;
+    }
+    const [atLocal, atVisitor] = await got;
+    expect(sha(atLocal)).toBe(sha(sent[0]));
+    expect(sha(atVisitor)).toBe(sha(sent[1]));
     expect((await atServer).outcome).toBe('ok');
   });
 

@@ -102,6 +102,7 @@ export class FrameParser {
 
   /** So many bytes, at most `skippable`, went on without being pushed. */
   skip(count: number): void {
+    if (count === 0) return;
     this.#left -= count;
     if (this.#left === 0) this.#closeFrame();
   }
