@@ -1,7 +1,7 @@
 import type net from 'node:net';
 import { HEADROOM } from '@culvert/wire';
 import { adopt, drain } from './adopt.ts';
-import { type KernelPipe, kernelPipe } from './kernel-pipe.ts';
+import { KernelMode, type KernelWay } from './kernel-way.ts';
 import type { Pace } from './pace.ts';
 import { RecordBuffer } from './record-buffer.ts';
 import { giveSlab, SLAB_SIZES, type SlabClass, takeSlab } from './slab.ts';
@@ -12,25 +12,7 @@ const LONE_SHARES = 4;
 
 /** Bytes that go on within the kernel are cheaper: so many of them are worth one of a turn. */
 const KERNEL_WORTH = 2;
-/** A sink that was full so many times, one after the other, is read for by read and write: the kernel spares nothing beside it. */
-const TIMES_FULL = 4;
-/** Full reads that such a sink must take at once before bytes go on within the kernel again. */
-const READS_AFTER_SLOW = 16;
-
 const NOTHING = Buffer.alloc(0);
-
-/** How bytes get from a reader's socket to its sink without being read. */
-export interface KernelWay {
-  /** Bytes in front of them that must be read: a header. 0 while they cannot go this way. */
-  peek(): number;
-  /**
-   * In place of `use`, with room for `most` bytes behind `bytes[from..to)`: sends these and, through the pipe, up to `most` that the
-   * socket has beyond.
-   *
-   * @returns `at`, as of `use`, and how many `more` went on.
-   */
-  pass(pipe: KernelPipe, bytes: Buffer, from: number, to: number, most: number): { at: number; more: number };
-}
 
 export interface ReaderOptions {
   /** Whose reads these are: both readers of a transfer have the same. */
@@ -88,12 +70,7 @@ export class Reader {
   #wanted: SlabClass = 0;
   #smallReads = 0;
   #turn = 0;
-  /** Bulk whose sink takes all at once goes on within the kernel. */
-  #pipe: KernelPipe | undefined;
-  /** Times, one after the other, that the sink did not take all of what went on within the kernel. */
-  #timesFull = 0;
-  /** Full reads that the sink took at once; below zero after a slow time. */
-  #swift = 0;
+  readonly #kernel: KernelMode;
   #corked: net.Socket | undefined;
   /** Of a TLS socket: what this turn has brought. */
   #records: RecordBuffer | undefined;
@@ -101,6 +78,7 @@ export class Reader {
 
   constructor(options: ReaderOptions) {
     this.#options = options;
+    this.#kernel = new KernelMode(options.kernel);
     this.#start = options.ahead === undefined ? HEADROOM : 0;
   }
 
@@ -227,7 +205,7 @@ export class Reader {
       this.#held = this.#slab; // what was read last may still be in a write
       this.#slab = undefined;
     }
-    const room = this.#peek() || this.#aligned(Math.min(SLAB_SIZES[this.#wanted], this.#most()));
+    const room = this.#kernel.peek() || this.#aligned(Math.min(SLAB_SIZES[this.#wanted], this.#most()));
     if (this.#slab === undefined || this.#wanted !== this.#size) {
       if (this.#slab !== undefined) giveSlab(this.#slab);
       this.#size = this.#wanted;
@@ -248,53 +226,33 @@ export class Reader {
     const slab = this.#slab;
     if (slab === undefined) return false;
     this.reads++;
-    let brought = count;
-    if (this.#pipe === undefined) this.#use(slab, this.#start, this.#start + count);
-    else brought += this.#pass(this.#pipe, slab, count);
+    const brought = count + this.#pass(slab, count);
     this.pace?.spend(brought);
     this.#measure(brought);
     this.#reading = this.#open();
     return this.#reading;
   };
 
-  /** Within the kernel: returns how many bytes went on behind those that were read. */
-  #pass(pipe: KernelPipe, slab: Buffer, count: number): number {
-    const { kernel } = this.#options;
+  /** Hands a read on; returns how many bytes went on behind it, within the kernel. */
+  #pass(slab: Buffer, count: number): number {
     const to = this.#start + count;
-    if (kernel === undefined) return 0;
-    this.#using = true;
+    if (!this.#kernel.on) {
+      this.#use(slab, this.#start, to);
+      return 0;
+    }
     const most = Math.max(0, Math.min(this.#most() - count, slab.length - to)); // read before it grew, or was given less
-    const { at, more } = kernel.pass(pipe, slab, this.#start, to, most);
+    this.#using = true;
+    const { at, more } = this.#kernel.pass(slab, this.#start, to, most) ?? { at: this.#start, more: 0 };
     this.#using = false;
     if (at < to) this.#use(slab, at, to);
-    this.#timesFull = this.#flushed ? 0 : this.#timesFull + 1;
-    if (this.#timesFull === TIMES_FULL) this.#leaveKernel(-READS_AFTER_SLOW);
+    this.#kernel.passed(this.#flushed);
     return more;
-  }
-
-  /** Bytes that must be read before the kernel has its turn; 0: all of them. */
-  #peek(): number {
-    const bytes = this.#pipe?.able === true ? (this.#options.kernel?.peek() ?? 0) : 0;
-    if (bytes === 0 && this.#pipe !== undefined) this.#leaveKernel(0);
-    return bytes;
-  }
-
-  /** After a full read of bulk. */
-  #enterKernel(): void {
-    this.#swift = this.#flushed ? this.#swift + 1 : Math.min(this.#swift, 0);
-    if (this.#swift > 0 && (this.#options.kernel?.peek() ?? 0) > 0) this.#pipe = kernelPipe();
-  }
-
-  #leaveKernel(swift: number): void {
-    this.#pipe = undefined;
-    this.#swift = swift;
-    this.#timesFull = 0;
   }
 
   /** Beside somebody's small requests, one read is at most the share of a turn; among bulk transfers, it may be large. */
   #most(): number {
     const { maxRead, turnBytes } = this.#options;
-    const share = this.#pipe === undefined ? turnBytes : turnBytes * KERNEL_WORTH;
+    const share = this.#kernel.on ? turnBytes * KERNEL_WORTH : turnBytes;
     const most = beside(this.#options.owner) ? Math.min(maxRead, share) : maxRead;
     return this.pace === undefined ? most : Math.min(most, this.pace.share);
   }
@@ -302,21 +260,21 @@ export class Reader {
   /** Grows after a full read, shrinks after four small ones, and yields when its share of the turn is used up. */
   #measure(count: number): void {
     const { owner, turnBytes } = this.#options;
-    if (count < (this.#pipe === undefined ? this.#room : SLAB_SIZES[1])) {
+    if (count < (this.#kernel.on ? SLAB_SIZES[1] : this.#room)) {
       if (count < SLAB_SIZES[0] && this.#size === 0) noteSmall(owner); // else it is the tail of a bulk transfer
       this.#turn = 0; // a short read ends libuv's loop: others are served before the next one
       if (this.#size > 0 && count < SLAB_SIZES[this.#size] >> 3 && ++this.#smallReads > 3) {
         this.#smallReads = 0;
         this.#wanted = (this.#size - 1) as SlabClass;
-        this.#leaveKernel(0);
+        this.#kernel.leave();
       }
       return;
     }
     this.#smallReads = 0;
     if (this.#size > 0) noteLarge(owner);
     if (this.#size < 2 && SLAB_SIZES[this.#size] < this.#most()) this.#wanted = (this.#size + 1) as SlabClass;
-    if (this.#wanted === 2 && this.#pipe === undefined) this.#enterKernel();
-    this.#turn += this.#pipe === undefined ? count : count / KERNEL_WORTH;
+    if (this.#wanted === 2) this.#kernel.enter(this.#flushed);
+    this.#turn += this.#kernel.on ? count / KERNEL_WORTH : count;
     if (this.#turn < turnBytes || (this.#turn < turnBytes * LONE_SHARES && !beside(this.#options.owner))) return;
     this.#turn = 0;
     noteTurn();

@@ -1,10 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
-import type net from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { bytesInKernel, Pace } from '../src/index.ts';
 import { KernelPipe, kernelPipe, type System } from '../src/kernel-pipe.ts';
 import { Reader } from '../src/reader.ts';
-import { Cleanup, ending, limits, once, readAll, tcpPair, transferPair, until } from './support.ts';
+import { Cleanup, ending, flood, limits, once, readAll, tcpPair, transferPair, until } from './support.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -310,13 +309,3 @@ describe.runIf(linux)('bulk over a transfer without masks', () => {
     );
   });
 });
-
-/** Writes for ever. */
-function flood(socket: net.Socket): void {
-  const chunk = Buffer.alloc(1 << 18, 0x61);
-  const more = (): void => {
-    while (!socket.destroyed && socket.write(chunk));
-  };
-  socket.on('drain', more);
-  more();
-}

@@ -200,3 +200,13 @@ export function ending(socket: net.Socket): Promise<string> {
     socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'error'));
   });
 }
+
+/** Writes for ever; the bytes that left the process are `socket.bytesWritten - socket.writableLength`. */
+export function flood(socket: net.Socket): void {
+  const chunk = Buffer.alloc(1 << 18, 0x61);
+  const more = (): void => {
+    while (!socket.destroyed && socket.write(chunk));
+  };
+  socket.on('drain', more);
+  more();
+}

@@ -4,7 +4,7 @@ import { CulvertError } from '@culvert/contracts';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { sweep, Transfer } from '../src/index.ts';
-import { Cleanup, ending, limits, once, RawDevice, readAll, tcpPair, transferPair, until } from './support.ts';
+import { Cleanup, ending, flood, limits, once, RawDevice, readAll, tcpPair, transferPair, until } from './support.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -23,16 +23,6 @@ async function spliced(options: Parameters<typeof transferPair>[1] = {}, signal?
 async function pour(socket: net.Socket, chunks: Buffer[]): Promise<void> {
   for (const chunk of chunks) if (!socket.write(chunk)) await once(socket, 'drain');
   socket.end();
-}
-
-/** Writes for ever; the bytes that left the process are `socket.bytesWritten - socket.writableLength`. */
-function flood(socket: net.Socket): void {
-  const chunk = Buffer.alloc(1 << 18, 0x61);
-  const more = (): void => {
-    while (!socket.destroyed && socket.write(chunk));
-  };
-  socket.on('drain', more);
-  more();
 }
 
 describe('a transfer', () => {
