@@ -68,6 +68,7 @@ describe('a durable consumer', () => {
 
   it('gets each event once though the stream has it twice', async () => {
     await connect('twice');
+    await stack.eventsOf('twice', 1); // the answer may come before the relay has brought its event to the stream
     const [one] = (await stack.events()).filter(({ subject }) => subject === 'twice');
     await stack.bus.nc.request(`${one?.type}.twice`, JSON.stringify(one)); // without its Nats-Msg-Id the server cannot tell
     const epoch = await stack.granted('twice', { boot: 'later', control: 'c2' }).then(
