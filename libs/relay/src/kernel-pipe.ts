@@ -16,7 +16,7 @@ const EINTR = 4;
 /** What splice(2) says where it is not to be had: EPERM, EINVAL, ENOSYS, EOPNOTSUPP. */
 const UNABLE: readonly number[] = [1, 22, 38, 95];
 
-/** A pipe holds so many references to pieces of what came, which are pages or several: the most that anybody may have. */
+/** The most that Linux gives a process without privileges (`fs.pipe-max-size`): it bounds how many pieces of what came the pipe refers to. */
 const PIPE_BYTES = 1 << 20;
 
 /** What is called of libc. */

@@ -47,9 +47,9 @@ export class KernelMode {
     if (this.#swift > 0 && (this.#way?.peek() ?? 0) > 0) this.#pipe = kernelPipe();
   }
 
-  leave(swift = 0): void {
+  leave(): void {
     this.#pipe = undefined;
-    this.#swift = swift;
+    this.#swift = 0;
     this.#timesFull = 0;
   }
 
@@ -61,15 +61,17 @@ export class KernelMode {
     return bytes;
   }
 
-  /** As of `KernelWay`; undefined while it is not on. */
-  pass(bytes: Buffer, from: number, to: number, most: number): { at: number; more: number } | undefined {
-    if (this.#pipe === undefined) return undefined;
-    return this.#way?.pass(this.#pipe, bytes, from, to, most);
+  /** As of `KernelWay`; nothing is passed while it is not on. */
+  pass(bytes: Buffer, from: number, to: number, most: number): { at: number; more: number } {
+    if (this.#pipe === undefined || this.#way === undefined) return { at: from, more: 0 };
+    return this.#way.pass(this.#pipe, bytes, from, to, most);
   }
 
   /** To be told after `pass` whether the sink took all. */
   passed(flushed: boolean): void {
     this.#timesFull = flushed ? 0 : this.#timesFull + 1;
-    if (this.#timesFull === TIMES_FULL) this.leave(-READS_AFTER_SLOW);
+    if (this.#timesFull < TIMES_FULL) return;
+    this.leave();
+    this.#swift = -READS_AFTER_SLOW;
   }
 }

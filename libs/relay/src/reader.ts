@@ -12,6 +12,7 @@ const LONE_SHARES = 4;
 
 /** Bytes that go on within the kernel are cheaper: so many of them are worth one of a turn. */
 const KERNEL_WORTH = 2;
+
 const NOTHING = Buffer.alloc(0);
 
 export interface ReaderOptions {
@@ -242,7 +243,7 @@ export class Reader {
     }
     const most = Math.max(0, Math.min(this.#most() - count, slab.length - to)); // read before it grew, or was given less
     this.#using = true;
-    const { at, more } = this.#kernel.pass(slab, this.#start, to, most) ?? { at: this.#start, more: 0 };
+    const { at, more } = this.#kernel.pass(slab, this.#start, to, most);
     this.#using = false;
     if (at < to) this.#use(slab, at, to);
     this.#kernel.passed(this.#flushed);

@@ -60,7 +60,7 @@ export function createMetrics(registry: Registry, gauges: ListenerGauges): Liste
   gauge('culvert_handshakes_pending', 'Handshakes of transfers under way', gauges.handshakes);
   new Counter({
     name: 'culvert_kernel_bytes_total',
-    help: 'Bytes, frames included, that went from one socket to the other within the kernel, without being read',
+    help: 'Payload bytes that went from one socket to the other within the kernel, without being read',
     registers,
     collect() {
       this.reset();
