@@ -80,7 +80,7 @@ export class Transfer {
   #goneOutcome: VisitorOutcome = 'peer_reset';
   /** When the socket is destroyed, whatever the peer does. */
   #closeBy = Number.POSITIVE_INFINITY;
-  /** Its visitor ended in order: bytes that still wait for the peer are his. */
+  /** Its last visitor ended in order: bytes that still wait for the peer are his. */
   #servedWell = false;
   #splice: Splice | undefined;
   #stray: 'hold' | 'discard' | 'fault' = 'hold';
@@ -265,11 +265,16 @@ export class Transfer {
     this.#recycling?.check?.(now);
     this.#splice?.check(now);
     if (this.#phase === 'gone') return;
-    // The closing handshake comes behind the visitor's last bytes: how long the peer takes for them, the write deadline bounds.
-    if (this.#servedWell && this.#socket.writableLength > 0) this.#closeBy = now + this.#limits.CLOSE_MS;
+    if (this.#closesBehindBytes) this.#closeBy = now + this.#limits.CLOSE_MS;
     if (now >= this.#closeBy) this.#socket.destroy();
     else if (this.#watch.frozen(now, this.#limits.WRITE_MS)) this.#kill('write_timeout');
     else if (this.#options.heartbeatMs !== undefined && this.#phase === 'open') this.#heartbeat(now, this.#options.heartbeatMs);
+  }
+
+  /** The closing handshake comes behind the last bytes of a visitor: how long the peer takes for them, the write deadline bounds. */
+  get #closesBehindBytes(): boolean {
+    const closes = this.#closeBy !== Number.POSITIVE_INFINITY && this.#socket.writableLength > 0;
+    return closes && (this.#splice?.bothEnded ?? this.#servedWell);
   }
 
   #heartbeat(now: number, heartbeatMs: number): void {
@@ -372,7 +377,7 @@ export class Transfer {
   #spliceOver(code: ErrorCode | undefined): void {
     this.#spliceLeft();
     if (this.#phase !== 'open') return;
-    this.#servedWell = code === undefined && this.#recycling === undefined;
+    this.#servedWell = code === undefined;
     if (code !== undefined) this.cut(code);
     else if (this.#recycling !== undefined) this.#recycling.onServed();
     else if (this.role === 'server') this.cut('bye');

@@ -70,6 +70,26 @@ async function servedByDial({ tcp, early }: NotTaken, visitor: net.Socket): Prom
 }
 
 describe('a warm transfer', () => {
+  it('closes behind the last bytes of its visitor, however slowly the device takes them', async () => {
+    const { host, device } = await rawPair({ limits: limits({ CLOSE_MS: 100 }) });
+    const visitor = await tcpPair(cleanup);
+    const taken = host.offer(visitor.inside, visitorOf('a'));
+    visitor.outside.end('question');
+    await device.saw('{"type":"assign"');
+    device.message({ type: 'accepted', id: 'a' });
+    await device.saw('end');
+    device.socket.pause();
+    for (let i = 0; i < 100_000; i++) host.transfer.send({ type: 'idle', id: 'v'.repeat(64) });
+    await until('the kernel takes no more', () => host.transfer.unflushed > 0);
+    device.end();
+    expect((await taken).outcome).toBe('ok');
+    host.transfer.cut();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(host.transfer.unflushed).toBeGreaterThan(0);
+    device.socket.resume();
+    await device.saw('close 1000 bye');
+  });
+
   it('carries one visitor after the other, and no byte of one to the next', async () => {
     const locals: net.Socket[] = [];
     let idle = 0;
