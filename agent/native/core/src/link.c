@@ -245,6 +245,9 @@ void cv_link_output(cv_link *link, const uint8_t **bytes, size_t *length) {
   *length = bulk ? link->out_first : waiting;
 }
 
+/* Whether bytes wait for the socket. */
+static int waits(const cv_link *link) { return link->out_from != link->out_to || link->bulk_left > 0; }
+
 void cv_link_sent(cv_link *link, size_t length, cv_ms now) {
   if (length == 0) return;
   link->moved = now;
@@ -256,16 +259,18 @@ void cv_link_sent(cv_link *link, size_t length, cv_ms now) {
   link->out_from += length;
   if (link->out_first > 0) link->out_first -= length;
   if (link->out_from == link->out_to) link->out_from = link->out_to = 0;
-  if (link->out_to == 0 && link->bulk_left == 0 && link->answered) link->phase = CV_GONE;
+  if (waits(link)) return;
+  if (link->answered) link->phase = CV_GONE;
+  if (link->phase == CV_CLOSING && link->owes) link->deadline = now + CV_CLOSE_MS;
 }
 
 void cv_link_tick(cv_link *link, cv_ms now) {
   if (link->phase == CV_GONE) return;
-  if (link->phase != CV_OPEN && now >= link->deadline) {
+  if (link->phase != CV_OPEN && now >= link->deadline && !(link->owes && waits(link))) {
     cv_link_kill(link, CV_UNAVAILABLE);
     return;
   }
-  if (link->out_from == link->out_to && link->bulk_left == 0) {
+  if (!waits(link)) {
     link->moved = now;
   } else if (now - link->moved >= CV_WRITE_MS) {
     link->code = CV_WRITE_TIMEOUT;

@@ -48,6 +48,7 @@ static void begin_visitor(cv_transfer *transfer, cv_ms now) {
   transfer->to_device = transfer->to_visitor = 0;
   transfer->untaken = 0;
   transfer->outcome = NULL;
+  transfer->link.owes = 0;
   transfer->active = transfer->taken = now;
 }
 
@@ -64,6 +65,7 @@ static void advance(cv_transfer *transfer, cv_ms now) {
   int length;
   if (transfer->state != CV_TRANSFER_SERVING || !transfer->up_ended || !transfer->down_ended) return;
   transfer->outcome = "ok";
+  transfer->link.owes = 1;
   if (!transfer->warm) {
     transfer->state = CV_TRANSFER_FINISHED; /* it is the server that closes */
     transfer->active = now;

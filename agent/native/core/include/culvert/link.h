@@ -19,7 +19,7 @@ extern "C" {
 
 /* A handshake that takes longer is given up. */
 #define CV_HANDSHAKE_MS 10000
-/* How long the closing handshake may take. */
+/* How long the closing handshake may take, counted from when what was sent has left where a visitor ended in order. */
 #define CV_CLOSE_MS 2000
 /* A peer that takes no byte for this long, while bytes wait, is frozen. */
 #define CV_WRITE_MS 60000
@@ -66,6 +66,7 @@ typedef struct cv_link {
   uint8_t encrypted;
   uint8_t deaf;     /* nothing that comes is read any more */
   uint8_t answered; /* the peer has sent its close frame */
+  uint8_t owes;     /* set by the user: what waits is of a visitor who ended in order, closing has a deadline once it has left */
   uint8_t refused;
   uint8_t pong_length; /* of the pong that waits; 255: none */
   uint8_t pong[CV_CONTROL_PAYLOAD];
