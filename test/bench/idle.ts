@@ -8,9 +8,9 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { Redis } from 'ioredis';
 import { startStack } from '../harness/system.ts';
+import { commandLine, numberOf } from './command-line.ts';
 import { cpuSeconds, residentMib } from './figures.ts';
 import type { Batch, Progress } from './idle/devices.ts';
 import { ownPorts, PORTS_EACH, startMore } from './idle/listeners.ts';
@@ -18,16 +18,16 @@ import { type IdleRow, save, table } from './idle/report.ts';
 import type { Stalls } from './idle/stalls.ts';
 import { enterNamespace } from './namespace.ts';
 
-const { values } = parseArgs({
+const { values } = commandLine({
   options: {
     devices: { type: 'string', default: '1000,10000,19000' },
     ingresses: { type: 'string', default: '1' },
     watch: { type: 'string', default: '20' },
   },
 });
-const steps = values.devices.split(',').map(Number);
-const ingresses = Number(values.ingresses);
-const watchMs = Number(values.watch) * 1000;
+const steps = values.devices.split(',').map((step) => numberOf('devices', step));
+const ingresses = numberOf('ingresses', values.ingresses);
+const watchMs = numberOf('watch', values.watch) * 1000;
 const most = Math.max(...steps);
 const DEVICES_EACH = 9_500;
 const HEARTBEAT_S = 10;

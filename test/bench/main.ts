@@ -8,7 +8,7 @@
  */
 import { fork } from 'node:child_process';
 import type { AddressInfo } from 'node:net';
-import { parseArgs } from 'node:util';
+import { commandLine, numberOf, wrong } from './command-line.ts';
 import { bore } from './drivers/bore.ts';
 import { cRelay } from './drivers/c-relay.ts';
 import { chisel } from './drivers/chisel.ts';
@@ -53,7 +53,7 @@ const MEASURE_MS = 120_000;
 const STOP_MS = 45_000;
 
 enterNamespace();
-const { values } = parseArgs({
+const { values } = commandLine({
   options: {
     quick: { type: 'boolean' },
     only: { type: 'string' },
@@ -63,9 +63,12 @@ const { values } = parseArgs({
   },
 });
 const plan = values.quick ? QUICK : FULL;
+const unknown = (values.figures?.split(',') ?? []).filter((word) => !GROUPS.some((group) => group === word));
+if (unknown.length > 0) wrong(`--figures ${unknown}; expected some of ${GROUPS.join(', ')}`);
 const groups = GROUPS.filter((group) => values.figures?.split(',').includes(group) ?? true);
 const runIn = RUN_IN.groups.filter((group) => groups.includes(group));
-const sizes = { ...plan, rounds: Number(values.rounds ?? plan.rounds), groups };
+const sizes = { ...plan, rounds: values.rounds === undefined ? plan.rounds : numberOf('rounds', values.rounds), groups };
+const mostMs = numberOf('minutes', values.minutes) * 60_000;
 const chosen = choose(values.only);
 
 const origin = fork(new URL('./origin.ts', import.meta.url));
@@ -82,7 +85,7 @@ try {
   if (!values.quick) await round('warm-up', { ...WARM_UP, groups }, () => {});
   for (let count = 1, longest = 0; count <= sizes.rounds; count += 1) {
     const at = performance.now();
-    if (count > 1 && at - startedAt + longest > Number(values.minutes) * 60_000) {
+    if (count > 1 && at - startedAt + longest > mostMs) {
       console.error(`no time for round ${count}`);
       break;
     }
@@ -148,7 +151,8 @@ function choose(only: string | undefined): readonly Driver[] {
   const chosen = only.split(',').flatMap((text) => {
     const word = text.trim().toLowerCase();
     const exact = DRIVERS.filter(({ name }) => name.toLowerCase() === word);
-    return exact.length > 0 ? exact : DRIVERS.filter(({ name }) => name.toLowerCase().includes(word));
+    const found = exact.length > 0 ? exact : DRIVERS.filter(({ name }) => name.toLowerCase().includes(word));
+    return found.length > 0 ? found : wrong(`--only ${text}; expected names of ${DRIVERS.map(({ name }) => name).join('; ')}`);
   });
   return DRIVERS.filter((driver) => chosen.includes(driver));
 }

@@ -8,9 +8,9 @@
  */
 import { fork } from 'node:child_process';
 import type { AddressInfo } from 'node:net';
-import { parseArgs } from 'node:util';
 import { freePort } from '../harness/servers.ts';
 import { startStack } from '../harness/system.ts';
+import { commandLine, numberOf } from './command-line.ts';
 import { startNginx } from './drivers/nginx.ts';
 import { median, percentile } from './figures.ts';
 import { enterNamespace } from './namespace.ts';
@@ -18,7 +18,7 @@ import { UNBOUNDED } from './processes.ts';
 import { freshVisitors, pingPong, requests } from './visitor.ts';
 
 enterNamespace();
-const { values } = parseArgs({
+const { values } = commandLine({
   options: {
     rounds: { type: 'string', default: '5' },
     ms: { type: 'string', default: '3000' },
@@ -26,7 +26,9 @@ const { values } = parseArgs({
     rate: { type: 'string', default: '0' },
   },
 });
-const MS = Number(values.ms);
+const MS = numberOf('ms', values.ms);
+const ROUNDS = numberOf('rounds', values.rounds);
+for (const option of ['width', 'rate'] as const) numberOf(option, values[option], 0);
 /** Before the figures are taken: until the crowd is there, and after its first second, in which it spends what it may at once. */
 const BEFORE_MS = 2_000;
 const CROWD_MS = MS + BEFORE_MS + 500;
@@ -93,8 +95,8 @@ try {
   };
 
   await visit(() => {}); // what is compiled once belongs to no round
-  for (let round = 1; round <= Number(values.rounds); round += 1) {
-    console.error(`round ${round} of ${values.rounds}`);
+  for (let round = 1; round <= ROUNDS; round += 1) {
+    console.error(`round ${round} of ${ROUNDS}`);
     await visit((what, p99) => noted(what).alone.push(p99));
     for (const flood of FLOODS) {
       for (const where of ['elsewhere', 'beside'] as const) {

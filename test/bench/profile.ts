@@ -9,8 +9,8 @@ import { fork } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { startStack } from '../harness/system.ts';
+import { commandLine, numberOf, wrong } from './command-line.ts';
 import { cpuSeconds } from './figures.ts';
 import { enterNamespace } from './namespace.ts';
 import { childPids, published, UNBOUNDED } from './processes.ts';
@@ -48,18 +48,16 @@ async function written(file: string): Promise<CpuProfile> {
   return JSON.parse(readFileSync(file, 'utf8')) as CpuProfile;
 }
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = commandLine({
   allowPositionals: true,
   options: { seconds: { type: 'string', default: '5' }, top: { type: 'string', default: '12' }, direct: { type: 'boolean' } },
 });
 const name = positionals[0] ?? '';
 const load = LOADS[name];
-if (load === undefined) {
-  console.error(`expected one of the loads ${Object.keys(LOADS).join(', ')}`);
-  process.exit(2);
-}
+if (load === undefined) wrong(`expected one of the loads ${Object.keys(LOADS).join(', ')}`);
 enterNamespace();
-const seconds = Number(values.seconds);
+const seconds = numberOf('seconds', values.seconds);
+const most = numberOf('top', values.top);
 const dir = fileURLToPath(new URL(`../../bench/profiles/${name}/`, import.meta.url));
 rmSync(dir, { recursive: true, force: true });
 mkdirSync(dir, { recursive: true });
@@ -89,7 +87,7 @@ try {
   const rest = before.map(({ id, pids, cpu }) => `${id} ${(((cpuSeconds(pids) - cpu) / seconds) * 100).toFixed(0)} %`);
   for (const { pid } of processes) process.kill(pid, 'SIGUSR2');
   for (const { id, pid } of processes) {
-    const { busy, top } = summarize(await written(`${dir}${pid}.cpuprofile`), Number(values.top));
+    const { busy, top } = summarize(await written(`${dir}${pid}.cpuprofile`), most);
     renameSync(`${dir}${pid}.cpuprofile`, `${dir}${id}.cpuprofile`);
     console.log(`\n${id}: busy ${(busy * 100).toFixed(0)} % of ${seconds} s`);
     for (const { where, share } of top) console.log(`  ${(share * 100).toFixed(1).padStart(5)} %  ${where}`);

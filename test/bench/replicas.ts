@@ -8,8 +8,8 @@
 import { fork } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
-import { parseArgs } from 'node:util';
 import { type Stack, startStack } from '../harness/system.ts';
+import { commandLine, numberOf } from './command-line.ts';
 import { median } from './figures.ts';
 import { enterNamespace } from './namespace.ts';
 import { UNBOUNDED } from './processes.ts';
@@ -24,15 +24,16 @@ const VISITORS = 16;
 const PAGE = new URL('../../docs/PERFORMANCE.md', import.meta.url);
 
 enterNamespace();
-const { values } = parseArgs({
+const { values } = commandLine({
   options: {
     rounds: { type: 'string', default: '5' },
     ms: { type: 'string', default: '3000' },
     share: { type: 'string', default: '0.1' },
   },
 });
-const ms = Number(values.ms);
-const share = Number(values.share);
+const ms = numberOf('ms', values.ms);
+const share = numberOf('share', values.share, 0.01);
+const rounds = numberOf('rounds', values.rounds);
 
 /** The control group for the cpu that this process is in. */
 function ownGroup(): string {
@@ -98,10 +99,10 @@ try {
     const services = fleet.stack.info.services.filter(({ name }) => name === 'tcp-listener');
     fleet.groups = services.map(({ pid, id }) => bound(pid, `${fleet.listeners}-${id}`));
   }
-  for (let count = 0; count < Number(values.rounds); count += 1) {
+  for (let count = 0; count < rounds; count += 1) {
     for (const fleet of fleets) fleet.perSecond.push((await visitors(fleet)).perSecond);
   }
-  const text = `${table(fleets)}\n\n${new Date().toISOString().slice(0, 10)}, ${machine()}; ${share} of a core for each listener, medians of ${values.rounds} rounds.`;
+  const text = `${table(fleets)}\n\n${new Date().toISOString().slice(0, 10)}, ${machine()}; ${share} of a core for each listener, medians of ${rounds} rounds.`;
   console.log(text);
   const between = /(<!-- replicas -->\n)[\s\S]*?(<!-- end of replicas -->)/;
   writeFileSync(

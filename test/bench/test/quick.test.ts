@@ -15,3 +15,23 @@ it('npm run bench -- --quick measures the real stack, and every byte of every tr
     expect(found).toMatch(/\| [0-9.,]+ \|/);
   }
 }, 250_000);
+
+it.each([
+  ['main.ts', ['--nonsense'], "Unknown option '--nonsense'; expected --quick, --only, --rounds, --figures, --minutes"],
+  ['main.ts', ['--only', 'a horse'], '--only a horse; expected names of Culvert; Culvert, direct transfers; '],
+  ['main.ts', ['--figures', 'bulk,speed'], '--figures speed; expected some of bulk, small, fresh, http, stalled'],
+  ['idle.ts', ['--devices', '1000,many'], '--devices many; expected a number of 1 or more'],
+  ['replicas.ts', ['--rounds', '0'], '--rounds 0; expected a number of 1 or more'],
+  ['neighbours.ts', ['--rate', 'fast'], '--rate fast; expected a number of 0 or more'],
+  ['profile.ts', ['bulk', '--seconds', '0'], '--seconds 0; expected a number of 1 or more'],
+  ['../load/main.ts', ['--seconds', '3'], "Unknown option '--seconds'"],
+])(
+  '%s %j says what is wrong, and what would be right',
+  async (program, args, message) => {
+    const file = fileURLToPath(new URL(`../${program}`, import.meta.url));
+    const failed = await promisify(execFile)(process.execPath, [file, ...args], { timeout: 60_000 }).catch((error) => error);
+    expect(failed).toMatchObject({ code: 2 });
+    expect(failed.stderr.slice(0, message.length)).toBe(message);
+  },
+  70_000,
+);
