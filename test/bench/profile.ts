@@ -3,6 +3,7 @@
  *   bulk       8 downloads, then 8 uploads, over and over      fresh     new visitors, 32 at a time
  *   requests   HTTP through the edge, 32 kept connections      idle      nothing but one device that is there
  *   --seconds 5   how long      --top 12   functions per process      --direct   transfers past the edge
+ *   --tls   the agent by TLS, which the edge ends, or with --direct the listener; not for `requests`
  * The profiles themselves are kept in bench/profiles/<load>/, for Chrome's DevTools or `speedscope`.
  */
 import { fork } from 'node:child_process';
@@ -50,11 +51,17 @@ async function written(file: string): Promise<CpuProfile> {
 
 const { values, positionals } = commandLine({
   allowPositionals: true,
-  options: { seconds: { type: 'string', default: '5' }, top: { type: 'string', default: '12' }, direct: { type: 'boolean' } },
+  options: {
+    seconds: { type: 'string', default: '5' },
+    top: { type: 'string', default: '12' },
+    direct: { type: 'boolean' },
+    tls: { type: 'boolean', default: false },
+  },
 });
 const name = positionals[0] ?? '';
 const load = LOADS[name];
 if (load === undefined) wrong(`expected one of the loads ${Object.keys(LOADS).join(', ')}`);
+if (values.tls && load === LOADS.requests) wrong('--tls; expected a load other than requests, which are plain HTTP');
 enterNamespace();
 const seconds = numberOf('seconds', values.seconds);
 const most = numberOf('top', values.top);
@@ -67,7 +74,10 @@ const { port: originPort } = await new Promise<AddressInfo>((resolve) =>
   origin.once('message', (message) => resolve(message as AddressInfo)),
 );
 const NODE_OPTIONS = `--import=${HOOK}?${encodeURIComponent(dir)}`;
-const stack = await startStack({ env: { NODE_OPTIONS, ...UNBOUNDED, ...(values.direct ? await published() : {}) } });
+const stack = await startStack({
+  tls: values.tls,
+  env: { NODE_OPTIONS, ...UNBOUNDED, ...(values.direct ? await published(values.tls) : {}) },
+});
 try {
   const agent = await stack.runAgent({
     name: 'bench',

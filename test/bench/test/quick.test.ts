@@ -24,6 +24,7 @@ it.each([
   ['replicas.ts', ['--rounds', '0'], '--rounds 0; expected a number of 1 or more'],
   ['neighbours.ts', ['--rate', 'fast'], '--rate fast; expected a number of 0 or more'],
   ['profile.ts', ['bulk', '--seconds', '0'], '--seconds 0; expected a number of 1 or more'],
+  ['profile.ts', ['requests', '--tls'], '--tls; expected a load other than requests'],
   ['../load/main.ts', ['--seconds', '3'], "Unknown option '--seconds'"],
 ])(
   '%s %j says what is wrong, and what would be right',
@@ -35,3 +36,12 @@ it.each([
   },
   70_000,
 );
+
+it('npm run profile -- bulk --tls --direct says how busy each process is, with transfers past the edge', async () => {
+  const args = [fileURLToPath(new URL('../profile.ts', import.meta.url)), 'bulk', '--tls', '--direct', '--seconds', '2'];
+  const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 120_000 });
+  for (const process of ['lease-manager-1', 'port-allocator-1', 'tcp-listener-1', 'ws-ingress-1', 'admin-1', 'agent']) {
+    expect(stdout).toMatch(new RegExp(`^${process}: busy [0-9]+ % of 2 s$`, 'm'));
+  }
+  expect(stdout).toMatch(/^CPU of the others: edge 0 %/m);
+}, 130_000);
