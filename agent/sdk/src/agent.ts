@@ -53,13 +53,13 @@ export class Agent extends EventEmitter<AgentEvents> {
     return this.#running.finally(() => signal?.removeEventListener('abort', onAbort));
   }
 
-  /** Says bye, lets running transfers finish for at most STOP_MS, closes everything. Safe to call twice. */
+  /** Says bye, lets running transfers finish for at most STOP_MS, closes everything within CLOSE_MS more. Safe to call twice. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#running;
   }
 
-  /** Stops without waiting: running transfers are reset. */
+  /** Stops without waiting: running transfers are reset, everything is closed within CLOSE_MS. */
   abort(): void {
     this.#stopping.abort();
     this.#transfers.abort();

@@ -8,10 +8,10 @@ import type { Mapping } from './mapping.ts';
 import type { TransferOpener } from './open-transfer.ts';
 import type { Settings } from './options.ts';
 
-/** A visitor that is over; the WebSocket may still be closing. */
+/** A visitor that is over, and the WebSocket that may still be closing behind its last bytes. */
 export interface Served {
   event: TransferEvent;
-  gone: Promise<void>;
+  closing?: { transfer: Transfer; gone: Promise<void> };
 }
 
 /**
@@ -32,10 +32,7 @@ export async function serveTransfer(
   signal: StopSignal,
 ): Promise<Served> {
   const totals = { toDevice: 0, toVisitor: 0 };
-  const over = (outcome: VisitorOutcome, gone = Promise.resolve()): Served => ({
-    event: { id: dial.id, port: dial.port, outcome, ...totals },
-    gone,
-  });
+  const over = (outcome: VisitorOutcome): Served => ({ event: { id: dial.id, port: dial.port, outcome, ...totals } });
   if (!dial.path.startsWith(`${TRANSFER_PATH}/`)) return over('protocol_error');
   const dialledAt = performance.now();
   let local: Socket;
@@ -71,7 +68,7 @@ export async function serveTransfer(
   }
   const { outcome, ...bytes } = await transfer.splice(local, { signal });
   Object.assign(totals, bytes);
-  return over(outcome, gone);
+  return { ...over(outcome), closing: { transfer, gone } };
 }
 
 /** A dial without a visitor: the server asks whether transfers come about. One is opened and closed again; no target hears of it. */

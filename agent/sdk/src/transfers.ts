@@ -1,5 +1,5 @@
 import { CulvertError } from '@culvert/contracts';
-import { Stopper, type StopSignal, type WarmDevice } from '@culvert/relay';
+import { Stopper, type StopSignal, type Transfer, type WarmDevice } from '@culvert/relay';
 import type { AssignMessage, DialMessage } from '@culvert/wire';
 import type { Control } from './control.ts';
 import type { TransferEvent } from './events.ts';
@@ -18,12 +18,14 @@ export class Transfers {
   readonly #settings: Settings;
   readonly #onClosed: (event: TransferEvent) => void;
   readonly #running = new Map<string, { done: Promise<void>; abort: Stopper }>();
-  readonly #closing = new Set<Promise<void>>();
+  /** Those whose visitor is over. */
+  readonly #closing = new Map<Transfer, Promise<void>>();
   readonly #opener: TransferOpener;
   readonly #warm: WarmTransfers;
   readonly #stop = new AbortController();
   #canary: Promise<void> | undefined;
   #finishing = false;
+  #killing: NodeJS.Timeout | undefined;
 
   constructor(settings: Settings, onClosed: (event: TransferEvent) => void) {
     this.#settings = settings;
@@ -50,9 +52,8 @@ export class Transfers {
     else {
       if (this.#running.size + this.#warm.size >= this.#settings.transfers) this.#warm.giveUpOne();
       this.#run(dial, async (signal) => {
-        const { event, gone } = await serveTransfer(dial, mapping, control, this.#opener, this.#settings, signal);
-        this.#closing.add(gone); // the next visitor need not wait for the closing handshake
-        void gone.then(() => this.#closing.delete(gone));
+        const { event, closing } = await serveTransfer(dial, mapping, control, this.#opener, this.#settings, signal);
+        if (closing !== undefined) this.#closes(closing); // the next visitor need not wait for it
         return event;
       });
       this.#warm.visitedBy(dial.path, control);
@@ -91,18 +92,33 @@ export class Transfers {
     this.#running.set(id, { done, abort });
   }
 
-  /** Closes the warm ones that wait, and waits for the running ones, at most `limitMs`; then resets what is left. */
+  #closes({ transfer, gone }: { transfer: Transfer; gone: Promise<void> }): void {
+    this.#closing.set(transfer, gone);
+    void gone.then(() => this.#closing.delete(transfer));
+  }
+
+  /**
+   * Closes the warm ones that wait, and waits for the running ones and for the last bytes of those that close, at most `limitMs`;
+   * then resets what is left, within CLOSE_MS.
+   */
   async finish(limitMs: number): Promise<void> {
     this.#finishing = true;
     this.#stop.abort();
     const warm = this.#warm.finish();
     const timer = setTimeout(() => this.abort(), limitMs);
     await Promise.all([...this.#running.values()].map(({ done }) => done));
+    await Promise.all([warm, this.#canary, ...this.#closing.values()]);
     clearTimeout(timer);
-    await Promise.all([warm, this.#canary, ...this.#closing]);
+    clearTimeout(this.#killing);
   }
 
+  /** Resets the running ones, and ends within CLOSE_MS those that close behind bytes which a server does not take. */
   abort(): void {
+    this.#killing ??= setTimeout(() => this.#kill(), this.#settings.limits.CLOSE_MS);
     for (const { abort } of this.#running.values()) abort.abort(new CulvertError('wind_down', 'the agent stops'));
+  }
+  #kill(): void {
+    for (const transfer of this.#closing.keys()) transfer.kill('wind_down');
+    this.#warm.kill();
   }
 }

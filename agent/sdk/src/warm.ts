@@ -31,7 +31,8 @@ export class WarmTransfers {
   readonly #handlers: WarmHandlers;
   readonly #stop = new AbortController();
   readonly #waiting = new Set<WarmDevice>();
-  readonly #closing = new Set<Promise<void>>();
+  /** All of them, with a visitor or not, until they are gone. */
+  readonly #alive = new Map<WarmDevice, Promise<void>>();
   #opening = 0;
   #replenishing: Promise<void> | undefined;
   #at: { control: Control; listener: string } | undefined;
@@ -58,7 +59,7 @@ export class WarmTransfers {
     const listener = path.slice(TRANSFER_PATH.length + 1).split('/', 1)[0] ?? '';
     if (listener !== this.#at?.listener) this.#notBefore = 0;
     this.#at = { control, listener };
-    const known = this.#closing.size === 0 ? 0 : this.#wanted; // all closed: nobody came for long
+    const known = this.#alive.size === 0 ? 0 : this.#wanted; // all closed: nobody came for long
     this.#wanted = Math.min(this.#settings.warm, Math.max(AT_FIRST, known * 2));
     this.visited();
   }
@@ -96,7 +97,12 @@ export class WarmTransfers {
     clearTimeout(this.#timer);
     for (const warm of this.#waiting) warm.transfer.cut('bye');
     this.#waiting.clear();
-    await Promise.all([this.#replenishing, ...this.#closing]);
+    await Promise.all([this.#replenishing, ...this.#alive.values()]);
+  }
+
+  /** Ends those that are left at once, whatever still waits to be sent. */
+  kill(): void {
+    for (const warm of this.#alive.keys()) warm.transfer.kill('wind_down');
   }
 
   /** One alone, so that a server that refuses is asked once; then the others together. */
@@ -129,8 +135,8 @@ export class WarmTransfers {
           onGone();
         },
       });
-      this.#closing.add(gone);
-      void gone.then(() => this.#closing.delete(gone));
+      this.#alive.set(warm, gone);
+      void gone.then(() => this.#alive.delete(warm));
       this.#backoff = initialBackoff(this.#settings.backoff);
       this.#onIdle(warm);
       return true;

@@ -26,13 +26,16 @@ export interface Handshake {
 /** The server's end of one transfer connection. */
 export class Peer {
   readonly socket: WebSocket;
+  /** The agent's. */
+  readonly remotePort: number | undefined;
   received = Buffer.alloc(0);
   ended = false;
   closed: { code: number; reason: string } | undefined;
   #sentEnd = false;
 
-  constructor(socket: WebSocket) {
+  constructor(socket: WebSocket, remotePort: number | undefined) {
     this.socket = socket;
+    this.remotePort = remotePort;
     socket.on('message', (data: Buffer, isBinary) => {
       if (!isBinary) return;
       if (data.length === 0) {
@@ -198,7 +201,7 @@ export class TestServer {
       if (isControl) this.#onControl(new TestControl(webSocket, handshake));
       else {
         this.#transfers.delete(id);
-        waiting?.(new Peer(webSocket));
+        waiting?.(new Peer(webSocket, request.socket.remotePort));
       }
     });
   }

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 import { LIMITS } from '@culvert/contracts';
 import { describe, expect, it } from 'vitest';
 import { echo, type Happened, happened, serve, start, target, until } from './kit.ts';
@@ -20,6 +20,14 @@ async function scene(targetPort: number, options: Partial<Parameters<typeof star
   const control = await server.control(0);
   await happened(events, 'ready');
   return { server, control, events, agent };
+}
+
+/** The socket that the agent, which runs in this process, has of a transfer: nothing else tells how much waits in it. */
+function agentsEnd({ remotePort }: Peer): Socket {
+  const { _getActiveHandles } = process as unknown as { _getActiveHandles(): object[] };
+  const found = _getActiveHandles().find((handle) => handle instanceof Socket && handle.localPort === remotePort);
+  if (found === undefined) throw new Error(`no socket of this process is bound to port ${remotePort}`);
+  return found as Socket;
 }
 
 const text = (peer: Peer) => peer.received.toString();
@@ -230,5 +238,34 @@ describe('a transfer that breaks', () => {
     await stopped;
     await until('the other to be closed', () => open.closed);
     expect(await happened(events, 'transfer', 1)).toMatchObject({ outcome: 'wind_down' });
+  });
+
+  it('that closes behind bytes no server takes does not keep a stop', async () => {
+    const limits = { WRITE_MS: 600_000, STOP_MS: 500, CLOSE_MS: 100 };
+    const { server, control, events, agent } = await scene(await target((socket) => socket.end('answer')), { limits, warm: 1 });
+    const waits = server.expect(''); // a warm one has no id in its path
+    const dialled = await server.transfer(control, 7);
+    const warm = await waits;
+    warm.socket.send(JSON.stringify({ type: 'assign', id: 'a', port: 7, visitor: '192.0.2.1:5555' }));
+    for (const peer of [dialled, warm]) {
+      await until('the END of the target', () => peer.ended);
+      const socket = agentsEnd(peer);
+      peer.socket.pause();
+      let stuck = 0;
+      await until('the kernel to take no more pongs', () => {
+        if (socket.writableLength > 0) return ++stuck === 20;
+        stuck = 0;
+        for (let i = 0; i < 1000; i++) peer.socket.ping('p'.repeat(125));
+        return false;
+      });
+      peer.socket.send(Buffer.alloc(0)); // END, and no closing handshake: the library would break it off after 30 s
+    }
+    expect(await happened(events, 'transfer', 1)).toMatchObject({ outcome: 'ok', toVisitor: 6 });
+    await agent.stop();
+    for (const peer of [dialled, warm]) {
+      peer.socket.resume();
+      await until('the break', () => peer.closed);
+      expect(peer.closed?.code).toBe(1006);
+    }
   });
 });

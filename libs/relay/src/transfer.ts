@@ -259,6 +259,12 @@ export class Transfer {
     this.#beginClose(code);
   }
 
+  /** The same at once, whatever still waits to be sent: for a peer that would not hear a close frame. */
+  kill(code: ErrorCode): void {
+    this.cut(code);
+    this.#socket.destroy();
+  }
+
   /** For the sweep. */
   check(now: number): void {
     this.#keepalive.check();
@@ -267,7 +273,7 @@ export class Transfer {
     if (this.#phase === 'gone') return;
     if (this.#closesBehindBytes) this.#closeBy = now + this.#limits.CLOSE_MS;
     if (now >= this.#closeBy) this.#socket.destroy();
-    else if (this.#watch.frozen(now, this.#limits.WRITE_MS)) this.#kill('write_timeout');
+    else if (this.#watch.frozen(now, this.#limits.WRITE_MS)) this.kill('write_timeout');
     else if (this.#options.heartbeatMs !== undefined && this.#phase === 'open') this.#heartbeat(now, this.#options.heartbeatMs);
   }
 
@@ -284,13 +290,7 @@ export class Transfer {
       return;
     }
     if (this.role === 'server' && now - this.#pingedAt >= heartbeatMs) this.ping();
-    if (now - this.lastInboundAt >= heartbeatMs * DEAD_AFTER_HEARTBEATS) this.#kill('heartbeat_lost');
-  }
-
-  /** For a peer that would not hear a close frame. */
-  #kill(code: ErrorCode): void {
-    this.cut(code);
-    this.#socket.destroy();
+    if (now - this.lastInboundAt >= heartbeatMs * DEAD_AFTER_HEARTBEATS) this.kill('heartbeat_lost');
   }
 
   #push(bytes: Buffer, from: number, to: number): number {
