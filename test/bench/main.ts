@@ -10,14 +10,15 @@ import { fork } from 'node:child_process';
 import type { AddressInfo } from 'node:net';
 import { commandLine, numberOf, wrong } from './command-line.ts';
 import { bore } from './drivers/bore.ts';
-import { cRelay } from './drivers/c-relay.ts';
+import { cRelay, cRelayMasked } from './drivers/c-relay.ts';
 import { chisel } from './drivers/chisel.ts';
 import { culvert, culvertDirect, culvertNative, culvertReplicas, culvertTls, culvertTlsDirect } from './drivers/culvert.ts';
 import { direct } from './drivers/direct.ts';
 import type { Driver, Path } from './drivers/driver.ts';
 import { frpMux, frpPool } from './drivers/frp.ts';
 import { nginxStream } from './drivers/nginx.ts';
-import { nginxHttp } from './drivers/nginx-http.ts';
+import { nginxHttp, nginxHttpAndStream } from './drivers/nginx-http.ts';
+import { cRelayTls, nginxTls } from './drivers/nginx-tls.ts';
 import { nodeProxy } from './drivers/node-proxy.ts';
 import { rathole } from './drivers/rathole.ts';
 import { relayAlone } from './drivers/relay.ts';
@@ -39,10 +40,14 @@ const DRIVERS: readonly Driver[] = [
     relayAlone,
     direct,
     cRelay,
+    cRelayMasked,
     nginxStream,
+    nginxTls,
+    cRelayTls,
     nodeProxy,
     wsStreams,
     nginxHttp,
+    nginxHttpAndStream,
   ],
   ...[ssh, frpMux, frpPool, rathole, chisel, wstunnel, bore],
 ];

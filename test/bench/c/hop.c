@@ -1,5 +1,7 @@
 /*
- * hop <target port>: a relay of one thread, epoll, read(2) and write(2) with 256 KiB: the yardstick of the benchmark.
+ * hop <target port> [mask]: a relay of one thread, epoll, read(2) and write(2) with 256 KiB: the yardstick of the benchmark.
+ * With `mask`, what comes from the target is masked as RFC 6455 does it, by a key of equal bytes, so that two of them cancel out
+ * wherever their reads begin.
  * Prints the port it listens on. Ends with its standard input.
  */
 #define _GNU_SOURCE
@@ -8,6 +10,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -16,14 +19,18 @@
 
 #define BLOCK (256 * 1024)
 #define EVENTS 256
+#define MASK 0x5a5a5a5a5a5a5a5au
 
 struct end {
     int fd;
     struct end *peer;
     /* Bytes read from this end that the peer has not taken: at[from..to). */
-    char *block;
+    union {
+        char *block;
+        uint64_t *words;
+    };
     size_t from, to;
-    int eof, eof_sent, armed;
+    int eof, eof_sent, armed, masks;
 };
 
 static int poller;
@@ -68,6 +75,8 @@ static int pull(struct end *e) {
     if (n < 0) return errno == EAGAIN ? 0 : -1;
     if (n == 0) e->eof = 1;
     e->to = n;
+    if (e->masks)
+        for (size_t i = 0; i < (e->to + sizeof MASK - 1) / sizeof MASK; i++) e->words[i] ^= MASK;
     return flush_to_peer(e);
 }
 
@@ -90,7 +99,7 @@ static struct end *begin(int fd) {
 }
 
 int main(int argc, char **argv) {
-    int one = 1, target = argc > 1 ? atoi(argv[1]) : 0;
+    int one = 1, target = argc > 1 ? atoi(argv[1]) : 0, masks = argc > 2;
     int door = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     struct sockaddr_in a = loopback(0), far = loopback(target);
     socklen_t size = sizeof a;
@@ -119,6 +128,7 @@ int main(int argc, char **argv) {
                     continue;
                 }
                 struct end *x = begin(near), *y = begin(there);
+                y->masks = masks;
                 x->peer = y;
                 y->peer = x;
                 struct end *both[] = {x, y};

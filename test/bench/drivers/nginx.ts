@@ -47,16 +47,25 @@ ${block(port)}
   };
 }
 
+/** The line that loads the module, for `startNginx`. */
+export const NGINX_STREAM = `load_module ${STREAM};`;
+
+/** Why there is no `stream` proxy here. */
+export const withoutStream = async (): Promise<string | undefined> =>
+  existsSync(STREAM) ? undefined : 'libnginx-mod-stream is not installed';
+
+/** A `stream` proxy to a port of this machine; `options` are lines of its server. */
+export const streamTo =
+  (target: number, listen = '', options = '') =>
+  (port: number): string =>
+    `stream { server { listen 127.0.0.1:${port} ${listen} backlog=4096; proxy_pass 127.0.0.1:${target}; tcp_nodelay on; ${options} } }`;
+
 /** nginx `stream` proxy, one hop: what a plain port forward costs when the network needs no tunnel. */
 export const nginxStream: Driver = {
   name: 'nginx stream, one hop',
-  unavailable: async () => (existsSync(STREAM) ? undefined : 'libnginx-mod-stream is not installed'),
+  unavailable: withoutStream,
   start: async (originPort) => {
-    const nginx = await startNginx(
-      (port) =>
-        `stream { server { listen 127.0.0.1:${port} backlog=4096; proxy_pass 127.0.0.1:${originPort}; tcp_nodelay on; } }`,
-      `load_module ${STREAM};`,
-    );
+    const nginx = await startNginx(streamTo(originPort), NGINX_STREAM);
     return { ports: [nginx.port], parts: { nginx: nginx.pids }, version: nginx.version, stop: nginx.stop };
   },
 };

@@ -6,7 +6,7 @@ import { expect, it } from 'vitest';
 const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url));
 
 it('npm run bench -- --quick measures the real stack, and every byte of every transfer arrives', async () => {
-  const args = [MAIN, '--quick', '--only', 'culvert,direct,c read'];
+  const args = [MAIN, '--quick', '--only', 'culvert,direct,masked'];
   const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 240_000 });
   const [head = '', , ...rows] = stdout.split('\n').filter((line) => line.startsWith('|'));
   expect(head).toContain('Culvert');
