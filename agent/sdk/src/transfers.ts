@@ -114,7 +114,7 @@ export class Transfers {
 
   /** Resets the running ones, and ends within CLOSE_MS those that close behind bytes which a server does not take. */
   abort(): void {
-    this.#killing ??= setTimeout(() => this.#kill(), this.#settings.limits.CLOSE_MS);
+    this.#killing ??= setTimeout(() => this.#kill(), this.#settings.limits.CLOSE_MS).unref(); // sockets keep a process, not this
     for (const { abort } of this.#running.values()) abort.abort(new CulvertError('wind_down', 'the agent stops'));
   }
   #kill(): void {
