@@ -117,6 +117,7 @@ export class Transfers {
     this.#killing ??= setTimeout(() => this.#kill(), this.#settings.limits.CLOSE_MS).unref(); // sockets keep a process, not this
     for (const { abort } of this.#running.values()) abort.abort(new CulvertError('wind_down', 'the agent stops'));
   }
+
   #kill(): void {
     for (const transfer of this.#closing.keys()) transfer.kill('wind_down');
     this.#warm.kill();
