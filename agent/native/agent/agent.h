@@ -32,7 +32,7 @@ typedef struct direct_address {
 } direct_address;
 
 /* By which way a transfer is opened. */
-typedef enum way { WAY_SERVER, WAY_DIRECT, WAY_AFTER_DIRECT } way;
+typedef enum way { WAY_SERVER, WAY_DIRECT, WAY_AFTER_ANSWER, WAY_AFTER_SILENCE } way;
 
 /* One control connection: two of them live while the device moves from one to the other. */
 typedef struct link_control {
@@ -208,10 +208,12 @@ void transfer_pump(agent *a, slot *t, cv_ms now);
 void direct_ready(const agent *a, link_control *c);
 int direct_open(agent *a, slot *t, cv_ms now);
 int direct_fails(const slot *t, cv_ms now);
-void direct_avoid(agent *a, const slot *t, cv_ms now);
+void direct_given_up(slot *t);
+void direct_judge(agent *a, const slot *t, cv_ms now);
 
 /* health.c */
 void health_worked(agent *a);
+int health_is_answer(const slot *t);
 void health_failed(agent *a, const slot *t, cv_ms now);
 
 /* inline.c */

@@ -1,14 +1,16 @@
 /*
  * The direct address of a listener (transfer_url of ready): transfers are opened there, past the edge, with a key of their own and
- * never with the device token. What does not work there is opened at the device's own server; when that works, the address is left
- * alone for a while.
+ * never with the device token. What does not work there is opened at the device's own server; when that works, or answers where the
+ * address said nothing, the address is left alone for a while.
  */
 #include <string.h>
 
 #include "agent.h"
 
-/* A listener that is reached at all is reached soon; the dial deadline must leave room for the other way. */
-#define DIRECT_MS 3000
+/* A listener that can be reached is reached soon. */
+#define CONNECT_MS 3000
+/* Once it has the request it may have joined the visitor, who is lost with it; the dial deadline must leave room for the other way. */
+#define ANSWER_MS 8000
 /* A firewall does not change its mind often; another key is tried at once. */
 #define AVOID_MS 600000
 
@@ -33,7 +35,7 @@ int direct_open(agent *a, slot *t, cv_ms now) {
   t->direct = c->direct;
   t->way = WAY_DIRECT;
   stream_open(&t->remote, t->direct.url.host, t->direct.url.port, t->direct.use_proxy ? &t->direct.proxy : NULL, t->direct.url.secure,
-              now, DIRECT_MS);
+              now, CONNECT_MS);
   return 1;
 }
 
@@ -43,12 +45,21 @@ int direct_fails(const slot *t, cv_ms now) {
   if (t->way != WAY_DIRECT || t->opened) return 0;
   if (t->state == SLOT_OPENING) return t->remote.state == STREAM_FAILED;
   if (link->refused && link->in.response.status == 429) return 0;
-  return cv_transfer_gone(&t->transfer) || now - t->since >= DIRECT_MS;
+  return cv_transfer_gone(&t->transfer) || now - t->since >= ANSWER_MS;
 }
 
-/* It was opened at the server where the address had failed: the address is what is wrong. */
-void direct_avoid(agent *a, const slot *t, cv_ms now) {
-  if (t->way != WAY_AFTER_DIRECT) return;
+/* The attempt there is over; to be called while it still says how. */
+void direct_given_up(slot *t) {
+  t->way = health_is_answer(t) ? WAY_AFTER_ANSWER : WAY_AFTER_SILENCE;
+}
+
+/*
+ * What the server made of it next. When it opened the transfer, the address is what is wrong; and when it refused where the address
+ * said nothing: that may have cost so long that the server does not know the dial any more.
+ */
+void direct_judge(agent *a, const slot *t, cv_ms now) {
+  if (t->way != WAY_AFTER_ANSWER && t->way != WAY_AFTER_SILENCE) return;
+  if (!t->opened && !(t->way == WAY_AFTER_SILENCE && health_is_answer(t))) return;
   strcpy(a->avoid_key, t->direct.key);
   a->avoid_until = now + AVOID_MS;
 }

@@ -18,8 +18,8 @@ void health_worked(agent *a) {
   a->health.not_before = 0;
 }
 
-/* Whether the server, and not something on the way, has said no. */
-static int is_answer(const slot *t) {
+/* Whether the other side, and not something on the way, has said no. */
+int health_is_answer(const slot *t) {
   const cv_link *link = &t->transfer.link;
   return t->state != SLOT_OPENING && link->refused && (link->code != CV_UNAVAILABLE || link->in.response.retry_after_s >= 0);
 }
@@ -27,7 +27,7 @@ static int is_answer(const slot *t) {
 void health_failed(agent *a, const slot *t, cv_ms now) {
   link_control *c;
   if (t->warm || a->stopping) return;
-  if (is_answer(t)) {
+  if (health_is_answer(t)) {
     health_worked(a);
     return;
   }

@@ -85,9 +85,9 @@ void slot_open_remote(agent *a, slot *t, cv_ms now) {
 }
 
 void slot_fall_back(agent *a, slot *t, cv_ms now) {
+  direct_given_up(t);
   stream_close(&t->remote);
   t->state = SLOT_OPENING;
-  t->way = WAY_AFTER_DIRECT;
   t->since = now;
   t->in_from = t->in_to = 0;
   open_at_server(a, t, now);

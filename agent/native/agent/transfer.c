@@ -73,7 +73,7 @@ static void on_event(agent *a, slot *t, cv_transfer_event event, const cv_frame 
     case CV_TRANSFER_OPENED:
       t->opened = 1;
       health_worked(a);
-      direct_avoid(a, t, now);
+      direct_judge(a, t, now);
       if (t->warm) warm_granted(a, now);
       if (t->canary) cv_transfer_cut(&t->transfer, CV_BYE, now);
       break;
@@ -184,7 +184,10 @@ void transfer_pump(agent *a, slot *t, cv_ms now) {
   if (direct_fails(t, now)) {
     slot_fall_back(a, t, now);
   } else if (cv_transfer_gone(&t->transfer)) {
-    if (!t->opened) health_failed(a, t, now);
+    if (!t->opened) {
+      health_failed(a, t, now);
+      direct_judge(a, t, now);
+    }
     settle(a, t, now);
     slot_free(t);
   } else if (more || (stream_pending(&t->remote) && t->in_to == 0 && t->down_length == 0)) {

@@ -86,6 +86,28 @@ describe('a transfer past the edge', () => {
     }
   });
 
+  it('waits for a listener that has the request, and may have joined the visitor', async () => {
+    const { server, listener, control } = await scene();
+    listener.slowMs = 4_000; // longer than a connection may take
+    const peer = listener.expect('one');
+    dial(control, 'one');
+    await echoes(await peer);
+    expect(transferPaths(server)).toEqual([]);
+  });
+
+  it('leaves an address alone that says nothing, even when the server then knows the dial no more', async () => {
+    let asked = 0;
+    const silent = await target((socket) => void socket.resume().once('data', () => (asked += 1)));
+    const { server, control, agent } = await scene(() => `ws://127.0.0.1:${silent}`);
+    dial(control, 'one'); // the server refuses it
+    await agent.event('transfer');
+    const peer = server.expect('two');
+    dial(control, 'two');
+    await echoes(await peer);
+    expect(transferPaths(server).map((path) => path.split('/').at(-1))).toEqual(['one', 'two']);
+    expect(asked).toBe(1);
+  });
+
   it.each(['http://127.0.0.1:1', 'nonsense', 'ftp://127.0.0.1:1', 'ws://'])('is not dialled at %s', async (url) => {
     const { server, control } = await scene(() => url);
     const peer = server.expect('one');

@@ -3,12 +3,14 @@ import { connectWebSocket, type StopSignal, type UpgradedSocket } from '@culvert
 import { targetOf } from './address.ts';
 import type { Control, DirectAddress } from './control.ts';
 import type { Settings } from './options.ts';
-import type { TransferHealth } from './transfer-health.ts';
+import { isAnswer, type TransferHealth } from './transfer-health.ts';
 
 export type OpenedTransfer = UpgradedSocket & { encrypted: boolean };
 
-/** A listener that is reached at all is reached soon; the dial deadline must leave room for the other way. */
-const DIRECT_MS = 3_000;
+/** A listener that can be reached is reached soon. */
+const CONNECT_MS = 3_000;
+/** Once it has the request it may have joined the visitor, who is lost with it; DIAL_MS must leave room for the other way. */
+const ANSWER_MS = 8_000;
 /** A firewall does not change its mind often; a new control connection (another key) makes us try at once. */
 const AVOID_MS = 10 * 60_000;
 
@@ -51,15 +53,22 @@ export class TransferOpener {
       return await this.#openDirect(direct, path, signal);
     } catch (err) {
       if (signal.aborted || (err instanceof CulvertError && err.code === 'rate_limited')) throw err; // the listener's own word
-      const opened = await atServer(); // when this fails too, the address is not what is wrong
-      this.#avoided = { key: direct.key, until: performance.now() + AVOID_MS };
-      this.#settings.log({
-        event: 'direct.failed',
-        url: direct.url.origin,
-        why: err instanceof Error ? err.message : String(err),
-      });
-      return opened;
+      try {
+        const opened = await atServer();
+        this.#avoid(direct, err);
+        return opened;
+      } catch (other) {
+        // One that says nothing may have cost so long that the server does not know the dial any more.
+        if (isAnswer(other) && !isAnswer(err)) this.#avoid(direct, err);
+        throw other; // where the server does not answer either, the address is not what is wrong
+      }
     }
+  }
+
+  #avoid({ key, url }: DirectAddress, err: unknown): void {
+    this.#avoided = { key, until: performance.now() + AVOID_MS };
+    const why = err instanceof Error ? err.message : String(err);
+    this.#settings.log({ event: 'direct.failed', url: url.origin, why });
   }
 
   #avoids({ key }: DirectAddress): boolean {
@@ -68,6 +77,8 @@ export class TransferOpener {
 
   #openDirect({ url, key }: DirectAddress, path: string, signal: StopSignal): Promise<OpenedTransfer> {
     const target = targetOf(this.#settings, url, `${url.pathname.replace(/\/$/, '')}${path}`, key, signal);
-    return connectWebSocket({ ...target, deadlineMs: Math.min(DIRECT_MS, this.#settings.limits.HANDSHAKE_MS) });
+    const { HANDSHAKE_MS } = this.#settings.limits;
+    const connectMs = Math.min(CONNECT_MS, HANDSHAKE_MS);
+    return connectWebSocket({ ...target, connectMs, deadlineMs: Math.min(ANSWER_MS, HANDSHAKE_MS) });
   }
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { AgentOptions } from '../src/index.ts';
 import { echo, type Happened, happened, serve, start, target, until } from './kit.ts';
 import type { Peer, TestControl, TestServer } from './server.ts';
 
@@ -7,11 +8,12 @@ const KEY = 'transfer-key';
 /** An agent that offers tcp:7, its server, and a listener that is published beside it. */
 async function scene(
   url?: string,
+  limits?: AgentOptions['limits'],
 ): Promise<{ server: TestServer; listener: TestServer; control: TestControl; events: Happened[] }> {
   const listener = await serve({ token: KEY });
   const server = await serve({ direct: { url: url ?? listener.url.replace('http', 'ws'), key: KEY } });
   const mappings = [{ port: 7, scheme: 'tcp' as const, target: { host: '127.0.0.1', port: await target(echo) } }];
-  const { events } = start({ servers: [server.url], mappings, warm: 0 });
+  const { events } = start({ servers: [server.url], mappings, warm: 0, ...(limits === undefined ? {} : { limits }) });
   const control = await server.control(0);
   await happened(events, 'ready');
   return { server, listener, control, events };
@@ -57,6 +59,28 @@ describe('a transfer past the edge', () => {
     const peer = server.expect('one');
     dial(control, 'one');
     await echoes(await peer);
+  });
+
+  it('waits for a listener that has the request, and may have joined the visitor', async () => {
+    const { server, listener, control } = await scene();
+    listener.slowMs = 4_000; // longer than a connection may take
+    const peer = listener.expect('one');
+    dial(control, 'one');
+    await echoes(await peer);
+    expect(transferPaths(server)).toEqual([]);
+  });
+
+  it('leaves an address alone that says nothing, even when the server then knows the dial no more', async () => {
+    let asked = 0;
+    const silent = await target((socket) => void socket.resume().once('data', () => (asked += 1)));
+    const { server, control, events } = await scene(`ws://127.0.0.1:${silent}`, { HANDSHAKE_MS: 1000 });
+    dial(control, 'one'); // the server refuses it
+    await happened(events, 'transfer');
+    const peer = server.expect('two');
+    dial(control, 'two');
+    await echoes(await peer);
+    expect(transferPaths(server).map((path) => path.split('/').at(-1))).toEqual(['one', 'two']);
+    expect(asked).toBe(1);
   });
 
   it.each(['http://127.0.0.1:1', 'nonsense', 'ftp://127.0.0.1:1'])('is not dialled at %s', async (url) => {

@@ -105,6 +105,8 @@ export class TestServer {
   readonly refusals: { status: number; code: string; retryAfter?: number }[] = [];
   /** False: control connections get no endpoint and no ready. */
   greet = true;
+  /** Transfers are agreed to so much later than asked for, in milliseconds. */
+  slowMs = 0;
   url = '';
   readonly #options: TestServerOptions & Required<Pick<TestServerOptions, 'host' | 'heartbeatMs' | 'token'>>;
   readonly #http: Server;
@@ -197,13 +199,16 @@ export class TestServer {
       refuse(socket, fault);
       return;
     }
-    this.#ws.handleUpgrade(request, socket, head, (webSocket) => {
-      if (isControl) this.#onControl(new TestControl(webSocket, handshake));
-      else {
-        this.#transfers.delete(id);
-        waiting?.(new Peer(webSocket, request.socket.remotePort));
-      }
-    });
+    const agree = (): void =>
+      this.#ws.handleUpgrade(request, socket, head, (webSocket) => {
+        if (isControl) this.#onControl(new TestControl(webSocket, handshake));
+        else {
+          this.#transfers.delete(id);
+          waiting?.(new Peer(webSocket, request.socket.remotePort));
+        }
+      });
+    if (isControl || this.slowMs === 0) agree();
+    else setTimeout(agree, this.slowMs);
   }
 
   #onControl(control: TestControl): void {

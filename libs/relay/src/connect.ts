@@ -22,6 +22,8 @@ export interface WebSocketTarget extends TlsTrust {
   signal?: StopSignal | undefined;
   /** For all of it: address lookup, TCP, TLS, handshake. Default: HANDSHAKE_MS. */
   deadlineMs?: number;
+  /** Until the request is sent: address lookup, TCP, TLS. Default: `deadlineMs`. */
+  connectMs?: number;
   /** Makes the TCP connection in place of a direct one, for instance through a proxy. Must obey the signal. */
   connect?: (signal: AbortSignal) => Promise<net.Socket>;
 }
@@ -36,10 +38,10 @@ export async function connectWebSocket(target: WebSocketTarget): Promise<Upgrade
   const deadlineMs = target.deadlineMs ?? DEFAULT_LIMITS.HANDSHAKE_MS;
   const stop = new AbortController();
   const where = `${hostHeader(target)}${target.path.split('?', 1)[0]}`;
-  const deadline = setTimeout(
-    () => stop.abort(new CulvertError('unavailable', `${where} did not answer within ${deadlineMs} ms`)),
-    deadlineMs,
-  );
+  const giveUpAfter = (ms: number, what: string): (() => void) =>
+    onceLate(ms, () => stop.abort(new CulvertError('unavailable', `${where} ${what} within ${ms} ms`)));
+  const onAnswered = giveUpAfter(deadlineMs, 'did not answer');
+  const onConnected = target.connectMs === undefined ? ignore : giveUpAfter(target.connectMs, 'could not be connected to');
   const onAbort = (): void => stop.abort(new CulvertError('bye', 'stopped by the caller', { cause: target.signal?.reason }));
   if (target.signal?.aborted) onAbort();
   else target.signal?.addEventListener('abort', onAbort, { once: true });
@@ -47,6 +49,7 @@ export async function connectWebSocket(target: WebSocketTarget): Promise<Upgrade
   try {
     stop.signal.throwIfAborted();
     socket = await openSocket(target, stop.signal);
+    onConnected();
     const answer = await handshake(socket, target, stop.signal);
     if (answer.kind === 'refused') {
       throw new CulvertError(answer.code, answer.message, { retryAfterMs: answer.retryAfterMs });
@@ -60,7 +63,8 @@ export async function connectWebSocket(target: WebSocketTarget): Promise<Upgrade
     if (fault !== undefined) throw new CulvertError('unavailable', `${where} ${fault}`, { cause: error });
     throw new CulvertError('unavailable', `${where} cannot be reached: ${(error as Error).message}`, { cause: error });
   } finally {
-    clearTimeout(deadline);
+    onAnswered();
+    onConnected();
     target.signal?.removeEventListener('abort', onAbort);
   }
 }
@@ -151,6 +155,21 @@ function handshake(socket: net.Socket, target: WebSocketTarget, signal: AbortSig
     socket.on('error', ignore);
     signal.removeEventListener('abort', onAbort);
   });
+}
+
+/**
+ * Calls `late` after a time, unless the function that it returns was called before. What has arrived by then is read first: where
+ * this process was what stood still, nobody else was late.
+ */
+function onceLate(ms: number, late: () => void): () => void {
+  let turn: NodeJS.Immediate | undefined;
+  const timer = setTimeout(() => {
+    turn = setImmediate(late);
+  }, ms);
+  return () => {
+    clearTimeout(timer);
+    clearImmediate(turn);
+  };
 }
 
 /** The Host header: without the port where it is the scheme's own, IPv6 in brackets. */

@@ -59,6 +59,35 @@ describe('a client handshake', () => {
     expect(error.message).toMatch(/did not answer within 60 ms/);
   });
 
+  it('gives the connection less time than the answer', async () => {
+    const silent = net.createServer((socket) => cleanup.add(socket, () => socket.destroy()));
+    const port = await listen(silent, cleanup);
+    const error = await failure({ port, tls: {}, connectMs: 60 });
+    expect(error.message).toMatch(/could not be connected to within 60 ms/);
+    const slow = http.createServer();
+    slow.on(
+      'upgrade',
+      (_req, socket) => void setTimeout(() => refuseUpgrade(socket, { code: 'not_found', message: 'no such transfer' }), 200),
+    );
+    expect((await failure({ port: await listen(slow, cleanup), connectMs: 60 })).code).toBe('not_found');
+  });
+
+  it('reads what has come in time, however long this process then stood still', async () => {
+    const standStill = (): void => {
+      for (const until = performance.now() + 150; performance.now() < until; );
+    };
+    const server = http.createServer();
+    server.on('upgrade', (_req, socket) => {
+      refuseUpgrade(socket, { code: 'not_found', message: 'no such transfer' });
+      standStill();
+    });
+    const port = await listen(server, cleanup);
+    expect((await failure({ port, deadlineMs: 100 })).code).toBe('not_found');
+    const connecting = failure({ port, connectMs: 50 });
+    standStill();
+    expect((await connecting).code).toBe('not_found');
+  });
+
   it('stops at once when the signal says so', async () => {
     const silent = net.createServer((socket) => cleanup.add(socket, () => socket.destroy()));
     const port = await listen(silent, cleanup);
