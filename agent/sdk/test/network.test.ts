@@ -53,7 +53,7 @@ async function proxy(credentials?: string, earlyBytes = false): Promise<Proxy> {
 /** One visitor's echo, to show that control and transfer work. */
 async function echoes(server: TestServer, options: Partial<Parameters<typeof start>[0]> = {}) {
   const mappings = [{ port: 7, scheme: 'tcp' as const, target: { host: '127.0.0.1', port: await target(echo) } }];
-  const { events } = start({ servers: [server.url], mappings, ...options });
+  const { events } = start({ servers: [server.url], mappings, warm: 0, ...options });
   const control = await server.control(0);
   await happened(events, 'ready');
   const peer = await server.transfer(control, 7);
