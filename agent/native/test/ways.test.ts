@@ -8,7 +8,17 @@ import { installSystemPackages } from '../../../deploy/local/bin/system.mjs';
 import { InlinePeer } from '../../../test/conformance/device/inline-peer.ts';
 import { ScriptServer } from '../../../test/conformance/device/server.ts';
 import { echo, serve, target, until } from '../../sdk/test/kit.ts';
-import type { Peer, TestControl, TestServer } from '../../sdk/test/server.ts';
+import {
+  dial,
+  echoes,
+  KEY,
+  leavesSilenceAlone,
+  type Scene,
+  silentListener,
+  transferPaths,
+  waitsForTheAnswer,
+} from '../../sdk/test/past-edge.ts';
+import type { Peer, TestServer } from '../../sdk/test/server.ts';
 import { NativeAgent } from './agent-kit.ts';
 import { BUILD_MS, builtAgent, NATIVE, scratchFolder } from './build.ts';
 
@@ -17,7 +27,6 @@ const { dir, remove } = scratchFolder();
 afterAll(remove);
 
 const FIXTURES = join(NATIVE, '../../libs/relay/test/fixtures');
-const KEY = 'transfer-key';
 let program: string;
 
 beforeAll(async () => {
@@ -35,7 +44,7 @@ describe('a transfer past the edge', () => {
     url?: (listener: TestServer) => string,
     tls?: { key: string; cert: string },
     args: string[] = [],
-  ): Promise<{ server: TestServer; listener: TestServer; control: TestControl; agent: NativeAgent }> {
+  ): Promise<Scene & { agent: NativeAgent }> {
     const listener = await serve({ token: KEY, ...(tls === undefined ? {} : { tls }) });
     const direct = url?.(listener) ?? listener.url.replace('http', 'ws');
     const server = await serve({ direct: { url: direct, key: KEY }, ...(tls === undefined ? {} : { tls }) });
@@ -44,16 +53,6 @@ describe('a transfer past the edge', () => {
     await agent.event('ready');
     return { server, listener, control, agent };
   }
-  const dial = (control: TestControl, id: string): void =>
-    control.send({ type: 'dial', id, port: 7, path: `/v1/transfer/tcp-listener-1/${id}`, visitor: '192.0.2.1:5555' });
-  async function echoes(peer: Peer): Promise<void> {
-    peer.send('hello');
-    await until('the echo', () => peer.received.toString() === 'hello');
-    peer.end();
-    await until('the close', () => peer.closed);
-  }
-  const transferPaths = (server: TestServer): string[] =>
-    server.handshakes.map(({ path }) => path).filter((path) => path.includes('/v1/transfer/'));
 
   it('is dialled at the listener with its key, never with the device token', async () => {
     const { server, listener, control } = await scene((listener) => `${listener.url.replace('http', 'ws')}/at/`);
@@ -87,25 +86,14 @@ describe('a transfer past the edge', () => {
   });
 
   it('waits for a listener that has the request, and may have joined the visitor', async () => {
-    const { server, listener, control } = await scene();
-    listener.slowMs = 4_000; // longer than a connection may take
-    const peer = listener.expect('one');
-    dial(control, 'one');
-    await echoes(await peer);
-    expect(transferPaths(server)).toEqual([]);
+    await waitsForTheAnswer(await scene());
   });
 
   it('leaves an address alone that says nothing, even when the server then knows the dial no more', async () => {
-    let asked = 0;
-    const silent = await target((socket) => void socket.resume().once('data', () => (asked += 1)));
-    const { server, control, agent } = await scene(() => `ws://127.0.0.1:${silent}`);
-    dial(control, 'one'); // the server refuses it
-    await agent.event('transfer');
-    const peer = server.expect('two');
-    dial(control, 'two');
-    await echoes(await peer);
-    expect(transferPaths(server).map((path) => path.split('/').at(-1))).toEqual(['one', 'two']);
-    expect(asked).toBe(1);
+    const silent = await silentListener();
+    const { agent, ...around } = await scene(() => silent.url);
+    await leavesSilenceAlone(around, () => agent.event('transfer'));
+    expect(silent.asked()).toBe(1);
   });
 
   it.each(['http://127.0.0.1:1', 'nonsense', 'ftp://127.0.0.1:1', 'ws://'])('is not dialled at %s', async (url) => {

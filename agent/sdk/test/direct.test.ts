@@ -1,15 +1,19 @@
 import { describe, expect, it } from 'vitest';
 import type { AgentOptions } from '../src/index.ts';
-import { echo, type Happened, happened, serve, start, target, until } from './kit.ts';
-import type { Peer, TestControl, TestServer } from './server.ts';
-
-const KEY = 'transfer-key';
+import { echo, type Happened, happened, serve, start, target } from './kit.ts';
+import {
+  dial,
+  echoes,
+  KEY,
+  leavesSilenceAlone,
+  type Scene,
+  silentListener,
+  transferPaths,
+  waitsForTheAnswer,
+} from './past-edge.ts';
 
 /** An agent that offers tcp:7, its server, and a listener that is published beside it. */
-async function scene(
-  url?: string,
-  limits?: AgentOptions['limits'],
-): Promise<{ server: TestServer; listener: TestServer; control: TestControl; events: Happened[] }> {
+async function scene(url?: string, limits?: AgentOptions['limits']): Promise<Scene & { events: Happened[] }> {
   const listener = await serve({ token: KEY });
   const server = await serve({ direct: { url: url ?? listener.url.replace('http', 'ws'), key: KEY } });
   const mappings = [{ port: 7, scheme: 'tcp' as const, target: { host: '127.0.0.1', port: await target(echo) } }];
@@ -18,20 +22,6 @@ async function scene(
   await happened(events, 'ready');
   return { server, listener, control, events };
 }
-
-function dial(control: TestControl, id: string): void {
-  control.send({ type: 'dial', id, port: 7, path: `/v1/transfer/tcp-listener-1/${id}`, visitor: '192.0.2.1:5555' });
-}
-
-async function echoes(peer: Peer): Promise<void> {
-  peer.send('hello');
-  await until('the echo', () => peer.received.toString() === 'hello');
-  peer.end();
-  await until('the close', () => peer.closed);
-}
-
-const transferPaths = (server: TestServer): string[] =>
-  server.handshakes.map(({ path }) => path).filter((path) => path.startsWith('/v1/transfer/'));
 
 describe('a transfer past the edge', () => {
   it('is dialled at the listener with its key, never with the device token', async () => {
@@ -62,25 +52,14 @@ describe('a transfer past the edge', () => {
   });
 
   it('waits for a listener that has the request, and may have joined the visitor', async () => {
-    const { server, listener, control } = await scene();
-    listener.slowMs = 4_000; // longer than a connection may take
-    const peer = listener.expect('one');
-    dial(control, 'one');
-    await echoes(await peer);
-    expect(transferPaths(server)).toEqual([]);
+    await waitsForTheAnswer(await scene());
   });
 
   it('leaves an address alone that says nothing, even when the server then knows the dial no more', async () => {
-    let asked = 0;
-    const silent = await target((socket) => void socket.resume().once('data', () => (asked += 1)));
-    const { server, control, events } = await scene(`ws://127.0.0.1:${silent}`, { HANDSHAKE_MS: 1000 });
-    dial(control, 'one'); // the server refuses it
-    await happened(events, 'transfer');
-    const peer = server.expect('two');
-    dial(control, 'two');
-    await echoes(await peer);
-    expect(transferPaths(server).map((path) => path.split('/').at(-1))).toEqual(['one', 'two']);
-    expect(asked).toBe(1);
+    const silent = await silentListener();
+    const { events, ...around } = await scene(silent.url, { HANDSHAKE_MS: 1000 });
+    await leavesSilenceAlone(around, () => happened(events, 'transfer'));
+    expect(silent.asked()).toBe(1);
   });
 
   it.each(['http://127.0.0.1:1', 'nonsense', 'ftp://127.0.0.1:1'])('is not dialled at %s', async (url) => {
