@@ -20,6 +20,7 @@ const LONG_FOLDERS = [
   'test/dashboard/long',
   'test/bench',
   'agent/native/ports/lwip',
+  'agent/native/test/long',
 ];
 /** `test/containers` is a command of its own: `npm run test:containers`. */
 const LONG_TESTS = [...LONG_FOLDERS, 'test/containers'].map((folder) => `${folder}/**`);

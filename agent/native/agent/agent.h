@@ -21,6 +21,12 @@
 
 struct slot;
 
+/* How often something is tried that may mend nothing (rest.c). All zero at first, and again when it worked. */
+typedef struct doubling_rest {
+  unsigned times;
+  cv_ms not_before;
+} doubling_rest;
+
 /* Where transfers may be opened past the edge (direct.c). */
 typedef struct direct_address {
   int known;
@@ -157,15 +163,14 @@ typedef struct agent {
   os_pollfd *fds;
   int busy; /* something is left to do at once */
   cv_ms ticked; /* when the deadlines of all were last looked at */
-  /* The direct address that failed where the server did not (direct.c). */
+  /* The direct address that failed where the server did not, and how long it is left alone (direct.c). */
   char avoid_key[257];
-  cv_ms avoid_until;
+  doubling_rest avoid;
   /* Rounds in which no transfer was opened (health.c). */
   struct {
     unsigned rounds;
-    unsigned times;
     cv_ms failed_at;
-    cv_ms not_before;
+    doubling_rest rest;
   } health;
   /* Warm transfers (warm.c). */
   char listener[64];
@@ -210,6 +215,10 @@ int direct_open(agent *a, slot *t, cv_ms now);
 int direct_fails(const slot *t, cv_ms now);
 void direct_given_up(slot *t);
 void direct_judge(agent *a, const slot *t, cv_ms now);
+
+/* rest.c */
+int rest_over(const doubling_rest *rest, cv_ms now);
+int rest_begin(doubling_rest *rest, cv_ms now);
 
 /* health.c */
 void health_worked(agent *a);

@@ -1,7 +1,7 @@
 /*
  * The direct address of a listener (transfer_url of ready): transfers are opened there, past the edge, with a key of their own and
  * never with the device token. What does not work there is opened at the device's own server; when that works, or answers where the
- * address said nothing, the address is left alone for a while.
+ * address said nothing, the address is left alone: for a rest that doubles, or until there is another key.
  */
 #include <string.h>
 
@@ -11,8 +11,6 @@
 #define CONNECT_MS 3000
 /* Once it has the request it may have joined the visitor, who is lost with it; the dial deadline must leave room for the other way. */
 #define ANSWER_MS 8000
-/* A firewall does not change its mind often; another key is tried at once. */
-#define AVOID_MS 600000
 
 void direct_ready(const agent *a, link_control *c) {
   const cv_message *ready = &c->control.message;
@@ -28,10 +26,15 @@ void direct_ready(const agent *a, link_control *c) {
   direct->known = 1;
 }
 
+/* Whether it is the one that failed last. */
+static int has_failed(const agent *a, const direct_address *direct) {
+  return strcmp(a->avoid_key, direct->key) == 0;
+}
+
 int direct_open(agent *a, slot *t, cv_ms now) {
   const link_control *c = control_of(a, t->generation);
   if (c == NULL || !c->direct.known) return 0;
-  if (now < a->avoid_until && strcmp(a->avoid_key, c->direct.key) == 0) return 0;
+  if (has_failed(a, &c->direct) && !rest_over(&a->avoid, now)) return 0;
   t->direct = c->direct;
   t->way = WAY_DIRECT;
   stream_open(&t->remote, t->direct.url.host, t->direct.url.port, t->direct.use_proxy ? &t->direct.proxy : NULL, t->direct.url.secure,
@@ -54,12 +57,17 @@ void direct_given_up(slot *t) {
 }
 
 /*
- * What the server made of it next. When it opened the transfer, the address is what is wrong; and when it refused where the address
+ * Of an address that opens a transfer nothing is held against it any more. Where it did not, what the server made of the transfer
+ * next: when it opened it, the address is what is wrong; and when it refused where the address
  * said nothing: that may have cost so long that the server does not know the dial any more.
  */
 void direct_judge(agent *a, const slot *t, cv_ms now) {
+  if (t->way == WAY_DIRECT && t->opened && has_failed(a, &t->direct)) memset(&a->avoid, 0, sizeof a->avoid);
   if (t->way != WAY_AFTER_ANSWER && t->way != WAY_AFTER_SILENCE) return;
   if (!t->opened && !(t->way == WAY_AFTER_SILENCE && health_is_answer(t))) return;
-  strcpy(a->avoid_key, t->direct.key);
-  a->avoid_until = now + AVOID_MS;
+  if (!has_failed(a, &t->direct)) {
+    strcpy(a->avoid_key, t->direct.key);
+    memset(&a->avoid, 0, sizeof a->avoid);
+  }
+  rest_begin(&a->avoid, now);
 }

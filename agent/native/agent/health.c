@@ -5,17 +5,15 @@
  * Failures count in rounds, each begun by a dial that came after the round before had failed. So a server that stands still for a
  * while, with whatever it had asked for before, is not taken for a dead path.
  */
+#include <string.h>
+
 #include "agent.h"
 
 #define HEALTH_ROUNDS 3
-/* Where ending it mends nothing, a device must not flap: the rest before the next time doubles, up to about an hour. */
-#define REST_MS 60000
-#define MOST_DOUBLINGS 6
 
 void health_worked(agent *a) {
   a->health.rounds = 0;
-  a->health.times = 0;
-  a->health.not_before = 0;
+  memset(&a->health.rest, 0, sizeof a->health.rest);
 }
 
 /* Whether the other side, and not something on the way, has said no. */
@@ -33,9 +31,7 @@ void health_failed(agent *a, const slot *t, cv_ms now) {
   }
   if (t->dialled_at <= a->health.failed_at) return; /* of a round that has failed already */
   a->health.failed_at = now;
-  if (++a->health.rounds < HEALTH_ROUNDS || now < a->health.not_before) return;
-  a->health.not_before = now + ((cv_ms)REST_MS << (a->health.times < MOST_DOUBLINGS ? a->health.times : MOST_DOUBLINGS));
-  a->health.times++;
+  if (++a->health.rounds < HEALTH_ROUNDS || !rest_begin(&a->health.rest, now)) return;
   a->health.rounds = 0;
   c = control_of(a, t->generation);
   if (c == NULL || c->generation != t->generation) return;

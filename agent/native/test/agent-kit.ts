@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { onTestFinished } from 'vitest';
-import { until } from '../../sdk/test/kit.ts';
+import { echo, serve, target, until } from '../../sdk/test/kit.ts';
+import { KEY, type Scene } from '../../sdk/test/past-edge.ts';
+import type { TestServer } from '../../sdk/test/server.ts';
 
 export interface Line extends Record<string, unknown> {
   event: string;
@@ -44,4 +46,24 @@ export class NativeAgent {
   get pid(): number {
     return this.child.pid as number;
   }
+}
+
+/** One named alice, without warm transfers. */
+export function alice(program: string, server: { url: string }, args: string[], env: Record<string, string> = {}): NativeAgent {
+  return new NativeAgent(program, ['--server', server.url, '--name', 'alice', '--json', '--warm', '0', ...args], env);
+}
+
+/** An agent that offers tcp:7, its server, and a listener that is published beside it, at `url` if it is given. */
+export async function pastEdge(
+  program: string,
+  how: { url?: (listener: TestServer) => string; tls?: { key: string; cert: string }; args?: string[] } = {},
+): Promise<Scene & { agent: NativeAgent }> {
+  const tls = how.tls === undefined ? {} : { tls: how.tls };
+  const listener = await serve({ token: KEY, ...tls });
+  const url = how.url?.(listener) ?? listener.url.replace('http', 'ws');
+  const server = await serve({ direct: { url, key: KEY }, ...tls });
+  const agent = alice(program, server, [`tcp:7=127.0.0.1:${await target(echo)}`, ...(how.args ?? [])]);
+  const control = await server.control(0);
+  await agent.event('ready');
+  return { server, listener, control, agent };
 }

@@ -13,13 +13,12 @@ import {
   echoes,
   KEY,
   leavesSilenceAlone,
-  type Scene,
   silentListener,
   transferPaths,
   waitsForTheAnswer,
 } from '../../sdk/test/past-edge.ts';
 import type { Peer, TestServer } from '../../sdk/test/server.ts';
-import { NativeAgent } from './agent-kit.ts';
+import { alice, type NativeAgent, pastEdge } from './agent-kit.ts';
 import { BUILD_MS, builtAgent, NATIVE, scratchFolder } from './build.ts';
 
 await installSystemPackages(['native']);
@@ -34,28 +33,15 @@ beforeAll(async () => {
 }, BUILD_MS);
 
 const start = (server: { url: string }, args: string[], env: Record<string, string> = {}): NativeAgent =>
-  new NativeAgent(program, ['--server', server.url, '--name', 'alice', '--json', '--warm', '0', ...args], env);
+  alice(program, server, args, env);
 
 const closeOf = (peer: Peer): Promise<{ code: number }> => until('the close', () => peer.closed);
 
 describe('a transfer past the edge', () => {
-  /** An agent that offers tcp:7, its server, and a listener that is published beside it. */
-  async function scene(
-    url?: (listener: TestServer) => string,
-    tls?: { key: string; cert: string },
-    args: string[] = [],
-  ): Promise<Scene & { agent: NativeAgent }> {
-    const listener = await serve({ token: KEY, ...(tls === undefined ? {} : { tls }) });
-    const direct = url?.(listener) ?? listener.url.replace('http', 'ws');
-    const server = await serve({ direct: { url: direct, key: KEY }, ...(tls === undefined ? {} : { tls }) });
-    const agent = start(server, [`tcp:7=127.0.0.1:${await target(echo)}`, ...args]);
-    const control = await server.control(0);
-    await agent.event('ready');
-    return { server, listener, control, agent };
-  }
-
   it('is dialled at the listener with its key, never with the device token', async () => {
-    const { server, listener, control } = await scene((listener) => `${listener.url.replace('http', 'ws')}/at/`);
+    const { server, listener, control } = await pastEdge(program, {
+      url: (listener) => `${listener.url.replace('http', 'ws')}/at/`,
+    });
     const peer = listener.expect('tcp-listener-1'); // the fourth part of a path that has one more in front
     dial(control, 'one');
     await echoes(await peer);
@@ -65,7 +51,7 @@ describe('a transfer past the edge', () => {
   });
 
   it('falls back to the server when the listener gives none, and goes there at once the next time', async () => {
-    const { server, listener, control } = await scene();
+    const { server, listener, control } = await pastEdge(program);
     for (const id of ['one', 'two']) {
       const peer = server.expect(id); // the listener knows neither
       dial(control, id);
@@ -78,7 +64,7 @@ describe('a transfer past the edge', () => {
   it('falls back when nobody listens there, or says nothing', async () => {
     const silent = await target((socket) => void socket.resume());
     for (const port of [1, silent]) {
-      const { server, control } = await scene(() => `ws://127.0.0.1:${port}`);
+      const { server, control } = await pastEdge(program, { url: () => `ws://127.0.0.1:${port}` });
       const peer = server.expect('one');
       dial(control, 'one');
       await echoes(await peer);
@@ -86,33 +72,36 @@ describe('a transfer past the edge', () => {
   });
 
   it('waits for a listener that has the request, and may have joined the visitor', async () => {
-    await waitsForTheAnswer(await scene());
+    await waitsForTheAnswer(await pastEdge(program));
   });
 
   it('leaves an address alone that says nothing, even when the server then knows the dial no more', async () => {
     const silent = await silentListener();
-    const { agent, ...around } = await scene(() => silent.url);
+    const { agent, ...around } = await pastEdge(program, { url: () => silent.url });
     await leavesSilenceAlone(around, () => agent.event('transfer'));
     expect(silent.asked()).toBe(1);
   });
 
   it.each(['http://127.0.0.1:1', 'nonsense', 'ftp://127.0.0.1:1', 'ws://'])('is not dialled at %s', async (url) => {
-    const { server, control } = await scene(() => url);
+    const { server, control } = await pastEdge(program, { url: () => url });
     const peer = server.expect('one');
     dial(control, 'one');
     await echoes(await peer);
   });
 
   it('goes to a verified listener only, and never from wss to ws', async () => {
-    const tls = { key: readFileSync(join(FIXTURES, 'key.pem'), 'utf8'), cert: readFileSync(join(FIXTURES, 'cert.pem'), 'utf8') };
-    const trusting = ['--ca-file', join(FIXTURES, 'cert.pem')];
-    const good = await scene((listener) => listener.url.replace('https', 'wss'), tls, trusting);
+    const [key, cert] = ['key.pem', 'cert.pem'].map((name) => readFileSync(join(FIXTURES, name), 'utf8')) as [string, string];
+    const trusting = { tls: { key, cert }, args: ['--ca-file', join(FIXTURES, 'cert.pem')] };
+    const good = await pastEdge(program, { url: (listener) => listener.url.replace('https', 'wss'), ...trusting });
     const peer = good.listener.expect('one');
     dial(good.control, 'one');
     await echoes(await peer);
     // The certificate is for localhost, not for this name of it.
-    const wrong = await scene((listener) => listener.url.replace('https://localhost', 'wss://127.0.0.2'), tls, trusting);
-    const plain = await scene(() => `ws://127.0.0.1:${new URL(good.listener.url).port}`, tls, trusting);
+    const wrong = await pastEdge(program, {
+      url: (listener) => listener.url.replace('https://localhost', 'wss://127.0.0.2'),
+      ...trusting,
+    });
+    const plain = await pastEdge(program, { url: () => `ws://127.0.0.1:${new URL(good.listener.url).port}`, ...trusting });
     for (const { server, listener, control } of [wrong, plain]) {
       const elsewhere = server.expect('two');
       dial(control, 'two');

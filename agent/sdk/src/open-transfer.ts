@@ -1,5 +1,6 @@
 import { CulvertError } from '@culvert/contracts';
 import { connectWebSocket, type StopSignal, type UpgradedSocket } from '@culvert/relay';
+import { DoublingRest } from '@culvert/wire';
 import { targetOf } from './address.ts';
 import type { Control, DirectAddress } from './control.ts';
 import type { Settings } from './options.ts';
@@ -11,15 +12,13 @@ export type OpenedTransfer = UpgradedSocket & { encrypted: boolean };
 const CONNECT_MS = 3_000;
 /** Once it has the request it may have joined the visitor, who is lost with it; DIAL_MS must leave room for the other way. */
 const ANSWER_MS = 8_000;
-/** A firewall does not change its mind often; a new control connection (another key) makes us try at once. */
-const AVOID_MS = 10 * 60_000;
 
 /** Opens transfer connections: straight at the listener where the server said that it may be done, else at the server. */
 export class TransferOpener {
   readonly #settings: Settings;
   readonly #health: TransferHealth;
-  /** The direct address that did not work while the server did. */
-  #avoided: { key: string; until: number } | undefined;
+  /** The direct address that did not work while the server did. A firewall may stay, and another key is tried at once. */
+  #avoided: { key: string; rest: DoublingRest } | undefined;
 
   constructor(settings: Settings, health: TransferHealth) {
     this.#settings = settings;
@@ -50,7 +49,9 @@ export class TransferOpener {
       connectWebSocket(targetOf(this.#settings, control.server, path, control.token, signal));
     if (direct === undefined || this.#avoids(direct)) return atServer();
     try {
-      return await this.#openDirect(direct, path, signal);
+      const opened = await this.#openDirect(direct, path, signal);
+      if (this.#avoided?.key === direct.key) this.#avoided = undefined;
+      return opened;
     } catch (err) {
       if (signal.aborted || (err instanceof CulvertError && err.code === 'rate_limited')) throw err; // the listener's own word
       try {
@@ -66,13 +67,16 @@ export class TransferOpener {
   }
 
   #avoid({ key, url }: DirectAddress, err: unknown): void {
-    this.#avoided = { key, until: performance.now() + AVOID_MS };
+    if (this.#avoided?.key !== key) {
+      this.#avoided = { key, rest: new DoublingRest(this.#settings.limits.MEND_REST_MS) };
+    }
+    if (!this.#avoided.rest.begin(performance.now())) return; // another transfer has found the same
     const why = err instanceof Error ? err.message : String(err);
     this.#settings.log({ event: 'direct.failed', url: url.origin, why });
   }
 
   #avoids({ key }: DirectAddress): boolean {
-    return this.#avoided?.key === key && performance.now() < this.#avoided.until;
+    return this.#avoided?.key === key && !this.#avoided.rest.over(performance.now());
   }
 
   #openDirect({ url, key }: DirectAddress, path: string, signal: StopSignal): Promise<OpenedTransfer> {

@@ -1,5 +1,5 @@
 import { CulvertError, ERRORS } from '@culvert/contracts';
-import { MendPace } from '@culvert/wire';
+import { DoublingRest } from '@culvert/wire';
 import type { Control } from './control.ts';
 
 /** A control connection is given up after so many rounds. */
@@ -13,19 +13,19 @@ const ROUNDS = 3;
  * for a while, with whatever it had asked for before, is not taken for a dead path: it asks for nothing more.
  */
 export class TransferHealth {
-  readonly #pace: MendPace;
+  readonly #rest: DoublingRest;
   #rounds = 0;
   #failedAt = Number.NEGATIVE_INFINITY;
 
   /** @param restMs MEND_REST_MS. */
   constructor(restMs: number) {
-    this.#pace = new MendPace(restMs);
+    this.#rest = new DoublingRest(restMs);
   }
 
   /** A transfer was opened, or the server answered that it shall not be. */
   worked(): void {
     this.#rounds = 0;
-    this.#pace.reset();
+    this.#rest.reset();
   }
 
   /** The transfer of a dial was not opened. `dialledAt` in milliseconds of `performance.now()`. */
@@ -38,7 +38,7 @@ export class TransferHealth {
     if (dialledAt < this.#failedAt) return; // of a round that has failed already
     this.#failedAt = performance.now();
     this.#rounds += 1;
-    if (this.#rounds < ROUNDS || !this.#pace.take(this.#failedAt)) return;
+    if (this.#rounds < ROUNDS || !this.#rest.begin(this.#failedAt)) return;
     this.#rounds = 0;
     control.giveUp('transfers_dead', 'no transfer connection comes about');
   }

@@ -6,6 +6,7 @@ import {
   echoes,
   KEY,
   leavesSilenceAlone,
+  restsLonger,
   type Scene,
   silentListener,
   transferPaths,
@@ -60,6 +61,11 @@ describe('a transfer past the edge', () => {
     const { events, ...around } = await scene(silent.url, { HANDSHAKE_MS: 1000 });
     await leavesSilenceAlone(around, () => happened(events, 'transfer'));
     expect(silent.asked()).toBe(1);
+  });
+
+  it('tries an address that gives nothing after rests that double, until it gives a transfer', async () => {
+    const restMs = 1_000;
+    await restsLonger(await scene(undefined, { MEND_REST_MS: restMs }), restMs);
   });
 
   it.each(['http://127.0.0.1:1', 'nonsense', 'ftp://127.0.0.1:1'])('is not dialled at %s', async (url) => {

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { target, until } from './kit.ts';
 import type { Peer, TestControl, TestServer } from './server.ts';
@@ -51,4 +52,32 @@ export async function leavesSilenceAlone({ server, control }: Scene, over: () =>
   dial(control, 'two');
   await echoes(await peer);
   expect(transferPaths(server).map((path) => path.split('/').at(-1))).toEqual(['one', 'two']);
+}
+
+/**
+ * What gives no transfer is left alone for a rest, for twice that rest when it still gives none, and for the first rest again when
+ * it has given one in between.
+ */
+export async function restsLonger({ server, listener, control }: Scene, restMs: number): Promise<void> {
+  let visits = 0;
+  let askedAt = 0;
+  /** Visits, served by the server unless the listener `works`, until the listener was asked for one; gives how long it rested. */
+  const untilAsked = async (works = false): Promise<number> => {
+    const rests = askedAt;
+    const before = transferPaths(listener).length;
+    do {
+      await pause(restMs / 50);
+      askedAt = performance.now();
+      const id = `visit-${++visits}`;
+      const served = [server, ...(works ? [listener] : [])].map((way) => way.expect(id));
+      dial(control, id);
+      await echoes(await Promise.race(served));
+    } while (transferPaths(listener).length === before);
+    return performance.now() - rests;
+  };
+  await untilAsked();
+  expect(await untilAsked()).toBeGreaterThanOrEqual(restMs);
+  expect(await untilAsked(true)).toBeGreaterThanOrEqual(2 * restMs);
+  await untilAsked();
+  expect(await untilAsked()).toBeLessThan(3 * restMs); // it would be 4
 }

@@ -220,7 +220,7 @@ export const LIMITS = {
     MINUTE,
     100,
     HOUR,
-    'a control connection beside dead transfers is ended at once, the next one not before this, each further one twice as late, up to 64 times',
+    'a control connection beside dead transfers is ended at once, the next one not before this, each further one twice as late, up to 64 times; our agent leaves a direct address that gives no transfer alone as long',
   ),
   USAGE_MS: ms(5 * SECOND, 100, MINUTE, 'between two reports of what devices have moved; a cap holds this late'),
   USAGE_CONTROL_MS: ms(

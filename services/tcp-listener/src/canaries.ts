@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Bus } from '@culvert/bus';
 import { type Limits, TRANSFER_PATH } from '@culvert/contracts';
 import type { Logger } from '@culvert/service-kit';
-import { MendPace } from '@culvert/wire';
+import { DoublingRest } from '@culvert/wire';
 import type { Device, Tenure } from './device.ts';
 import type { ListenerMetrics } from './metrics.ts';
 import type { Rendezvous } from './rendezvous.ts';
@@ -34,7 +34,7 @@ const CANARY = 'canary';
 export class Canaries {
   readonly #deps: CanaryDeps;
   readonly #running = new WeakSet<Device>();
-  readonly #paces = new WeakMap<Device, MendPace>();
+  readonly #rests = new WeakMap<Device, DoublingRest>();
 
   constructor(deps: CanaryDeps) {
     this.#deps = deps;
@@ -55,7 +55,7 @@ export class Canaries {
     const { epoch } = tenure;
     const sentAt = performance.now();
     const answer = await this.send(device, tenure);
-    if (answer === 'alive') this.#paces.delete(device);
+    if (answer === 'alive') this.#rests.delete(device);
     const ofOld = device.tenure?.epoch !== epoch || device.arrivedAt >= sentAt;
     if (answer !== 'none' || ofOld) return void metrics.canaries.inc({ outcome: answer === 'none' ? 'away' : answer });
     const outcome = await this.#mend(device, tenure);
@@ -105,9 +105,9 @@ export class Canaries {
     const probe = await bus.requestOf(ingress, 'ingress.probe', { device: name, epoch }, { timeoutMs });
     if (!probe.ok) return 'away';
     if (!probe.alive) return 'silent';
-    const pace = this.#paces.get(device) ?? new MendPace(limits.MEND_REST_MS);
-    this.#paces.set(device, pace);
-    if (!pace.take(performance.now())) return 'damped';
+    const rest = this.#rests.get(device) ?? new DoublingRest(limits.MEND_REST_MS);
+    this.#rests.set(device, rest);
+    if (!rest.begin(performance.now())) return 'damped';
     const message = 'dials reach this device, but no transfer of it arrives';
     const closed = await bus.requestOf(ingress, 'ingress.close', { device: name, epoch, code: 'transfers_dead', message });
     return closed.ok && closed.closed ? 'dead' : 'away';
