@@ -174,6 +174,7 @@ typedef struct agent {
   } health;
   /* Warm transfers (warm.c). */
   char listener[64];
+  uint32_t warm_wanted; /* how many should wait */
   cv_ms warm_at; /* when to look whether some are missing; 0: no need */
   cv_ms warm_not_before;
   cv_backoff warm_backoff;

@@ -22,7 +22,7 @@ static const char HELP[] =
     "  --ca-file FILE       certificates (PEM) to trust besides those of the system (or CULVERT_CA_FILE)\n"
     "  --pin sha256/BASE64  the server's public key must have this SHA-256; up to 4: one of them\n"
     "  --proxy URL          HTTP proxy, http://[user:password@]host:port; \"\": none, whatever the environment says\n"
-    "  --warm N             warm transfers to keep when the server grants them (default: 4; 0: none)\n"
+    "  --warm N             most warm transfers to keep when the server grants them (default: 16; 0: none)\n"
     "  --inline N           visitors on the control connection itself, at most 64, for a server that reaches the device by\n"
     "                       one connection only (default: 0)\n"
     "  --max-transfers N    most visitors served at once (default: 256); memory for them is taken at start\n"
@@ -301,7 +301,7 @@ int options_read(options *o, int argc, char **argv) {
   const char *config = NULL;
   int i;
   memset(o, 0, sizeof *o);
-  o->warm = 4;
+  o->warm = 16;
   o->transfers = 256;
   for (i = 1; i < argc; i++) {
     const char *word = argv[i];

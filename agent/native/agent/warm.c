@@ -1,5 +1,5 @@
 /*
- * Keeps up to `warm` transfers waiting at the listener that dialled last. Only a visit makes it open any, so that a device that
+ * Keeps transfers waiting at the listener that dialled last, as many as its visitors need and --warm at most. Only a visit makes it open any, so that a device that
  * nobody visits has none; a server that refuses is asked again at the next visit, after a backoff.
  */
 #include <string.h>
@@ -8,6 +8,8 @@
 
 /* Visitors who come at once are answered before new warm transfers are opened for those after them. */
 #define REPLENISH_MS 50
+/* How many are kept at first; each visitor who found none doubles it, up to --warm. */
+#define AT_FIRST 4
 
 static int is_waiting(const slot *t) {
   return t->warm && !t->has_visitor && (t->state == SLOT_OPENING || t->state == SLOT_RUNNING);
@@ -18,6 +20,16 @@ size_t warm_waiting(const agent *a) {
   size_t i;
   for (i = 0; i < a->slots_end; i++) count += is_waiting(&a->slots[i]) != 0;
   return count;
+}
+
+/* Waiting or with a visitor. There is none when nobody came for long: the server has closed them. */
+static int any_alive(const agent *a) {
+  size_t i;
+  for (i = 0; i < a->slots_end; i++) {
+    const slot *t = &a->slots[i];
+    if (t->warm && t->opened && (t->state == SLOT_LOCAL || t->state == SLOT_RUNNING)) return 1;
+  }
+  return 0;
 }
 
 void warm_visited(agent *a, cv_ms now) {
@@ -36,6 +48,8 @@ void warm_dialled(agent *a, const char *path, cv_ms now) {
     a->warm_first = 1;
     cv_backoff_init(&a->warm_backoff);
   }
+  a->warm_wanted = any_alive(a) ? 2 * a->warm_wanted : AT_FIRST;
+  if (a->warm_wanted > a->options->warm) a->warm_wanted = a->options->warm;
   warm_visited(a, now);
 }
 
@@ -61,7 +75,7 @@ void warm_replenish(agent *a, cv_ms now) {
   a->warm_at = 0;
   if (c == NULL || a->stopping || now < a->warm_not_before) return;
   if (a->warm_first && waiting > 0) return; /* it has been asked for, and is not granted yet */
-  while (waiting < a->options->warm && used < a->options->transfers) {
+  while (waiting < a->warm_wanted && used < a->options->transfers) {
     open_one(a, c, now);
     waiting++;
     used++;

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { installSystemPackages } from '../../../deploy/local/bin/system.mjs';
 import { echo, serve, target, until } from '../../sdk/test/kit.ts';
 import type { TestServer } from '../../sdk/test/server.ts';
+import { growWithVisitors } from '../../sdk/test/warm.ts';
 import { NativeAgent } from './agent-kit.ts';
 import { BUILD_MS, builtAgent, NATIVE, scratchFolder } from './build.ts';
 
@@ -43,7 +44,7 @@ describe('culvert-agent', () => {
       name: 'alice',
       ports: `http:80,tcp:7`,
       transfers: '256',
-      warm: '4',
+      warm: '16',
     });
     const peer = await server.transfer(control, 7);
     peer.send('hello');
@@ -213,6 +214,14 @@ describe('culvert-agent', () => {
     const peer = await server.transfer(control, 7);
     peer.end();
     await until('the first request for a warm one', () => path() === 1); // this server grants none, so only one is asked for
+    expect(await agent.stop()).toBe(0);
+  });
+
+  it('keeps as many warm transfers as visitors need', async () => {
+    const server = await serve();
+    const agent = start(server, [`tcp:7=127.0.0.1:${await target(echo)}`]);
+    await agent.event('ready');
+    await growWithVisitors(server, await server.control(0));
     expect(await agent.stop()).toBe(0);
   });
 

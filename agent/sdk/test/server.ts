@@ -105,6 +105,8 @@ export class TestServer {
   readonly refusals: { status: number; code: string; retryAfter?: number }[] = [];
   /** False: control connections get no endpoint and no ready. */
   greet = true;
+  /** Warm transfers that were granted; undefined: none is. */
+  warm: Peer[] | undefined;
   /** Transfers are agreed to so much later than asked for, in milliseconds. */
   slowMs = 0;
   url = '';
@@ -192,7 +194,8 @@ export class TestServer {
     const isControl = target.pathname === '/v1/control';
     const refusal = authorized ? (isControl ? this.refusals.shift() : undefined) : { status: 401, code: 'unauthorized' };
     const id = target.pathname.split('/')[4] ?? '';
-    const waiting = this.#transfers.get(id);
+    const isWarm = this.warm !== undefined && target.searchParams.get('warm') === '1';
+    const waiting = isWarm ? (peer: Peer) => void this.warm?.push(peer) : this.#transfers.get(id);
     const unknown = isControl || waiting !== undefined ? undefined : { status: 404, code: 'not_found' };
     const fault = refusal ?? unknown;
     if (fault !== undefined) {

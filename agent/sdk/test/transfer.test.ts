@@ -4,6 +4,7 @@ import { LIMITS } from '@culvert/contracts';
 import { describe, expect, it } from 'vitest';
 import { echo, type Happened, happened, serve, start, target, until } from './kit.ts';
 import type { Peer, TestControl, TestServer } from './server.ts';
+import { growWithVisitors } from './warm.ts';
 
 interface Scene {
   server: TestServer;
@@ -187,6 +188,11 @@ describe('a dial', () => {
     await server.transfer(control, 7);
     expect(server.handshakes.map(({ path }) => path)).not.toContain('/elsewhere');
   });
+});
+
+it('warm transfers are kept, as many as visitors need', async () => {
+  const { server, control } = await scene(await target(echo));
+  await growWithVisitors(server, control);
 });
 
 describe('a transfer that breaks', () => {
