@@ -57,9 +57,9 @@ void direct_given_up(slot *t) {
 }
 
 /*
- * Of an address that opens a transfer nothing is held against it any more. Where it did not, what the server made of the transfer
- * next: when it opened it, the address is what is wrong; and when it refused where the address
- * said nothing: that may have cost so long that the server does not know the dial any more.
+ * What is held against the address after a transfer. Nothing, when it was opened there. Otherwise it depends on what the server made of
+ * the transfer next. When it opened it, the address is what is wrong; and when it refused where the address said nothing: that may have
+ * cost so long that the server does not know the dial any more.
  */
 void direct_judge(agent *a, const slot *t, cv_ms now) {
   if (t->way == WAY_DIRECT && t->opened && has_failed(a, &t->direct)) memset(&a->avoid, 0, sizeof a->avoid);

@@ -1,6 +1,6 @@
 /*
- * Keeps transfers waiting at the listener that dialled last, as many as its visitors need and --warm at most. Only a visit makes it open any, so that a device that
- * nobody visits has none; a server that refuses is asked again at the next visit, after a backoff.
+ * Keeps transfers waiting at the listener that dialled last, as many as its visitors need and --warm at most. Only a visit makes it
+ * open any, so that a device that nobody visits has none; a server that refuses is asked again at the next visit, after a backoff.
  */
 #include <string.h>
 
