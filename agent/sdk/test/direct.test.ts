@@ -64,7 +64,7 @@ describe('a transfer past the edge', () => {
   });
 
   it('tries an address that gives nothing after rests that double, until it gives a transfer', async () => {
-    const restMs = 1_000;
+    const restMs = 2_000;
     await restsLonger(await scene(undefined, { MEND_REST_MS: restMs }), restMs);
   });
 
