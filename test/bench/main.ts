@@ -71,7 +71,6 @@ const plan = values.quick ? QUICK : FULL;
 const unknown = (values.figures?.split(',') ?? []).filter((word) => !GROUPS.some((group) => group === word));
 if (unknown.length > 0) wrong(`--figures ${unknown}; expected some of ${GROUPS.join(', ')}`);
 const groups = GROUPS.filter((group) => values.figures?.split(',').includes(group) ?? true);
-const runIn = RUN_IN.groups.filter((group) => groups.includes(group));
 const sizes = { ...plan, rounds: values.rounds === undefined ? plan.rounds : numberOf('rounds', values.rounds), groups };
 const mostMs = numberOf('minutes', values.minutes) * 60_000;
 const chosen = choose(values.only);
@@ -87,14 +86,17 @@ const results: Result[] = [];
 try {
   for (const driver of chosen) await start(driver);
   // What a compiler does once belongs to no round.
-  if (!values.quick) await round('warm-up', { ...WARM_UP, groups }, () => {});
+  if (!values.quick) await round('warm-up', { ...WARM_UP, groups }, () => ({}));
   for (let count = 1, longest = 0; count <= sizes.rounds; count += 1) {
     const at = performance.now();
     if (count > 1 && at - startedAt + longest > mostMs) {
       console.error(`no time for round ${count}`);
       break;
     }
-    await round(`round ${count} of ${sizes.rounds}`, sizes, (result, figures) => result.rounds.push(figures));
+    await round(`round ${count} of ${sizes.rounds}`, sizes, (result) => {
+      result.rounds[count - 1] ??= {};
+      return result.rounds[count - 1] as Figures;
+    });
     longest = Math.max(longest, performance.now() - at);
   }
 } finally {
@@ -124,18 +126,24 @@ async function start(driver: Driver): Promise<void> {
   }
 }
 
-async function round(what: string, size: Sizes, keep: (result: Result, figures: Figures) => void): Promise<void> {
-  for (const one of [...running]) {
-    console.error(`${what}: ${one.result.name}`);
-    try {
-      if (!values.quick) await within(MEASURE_MS, measure(one.path, { ...RUN_IN, groups: runIn }));
-      keep(one.result, await within(MEASURE_MS, measure(one.path, size)));
-    } catch (error) {
-      one.result.failed = `${what}: ${(error as Error).message}`;
-      console.error(`${one.result.name} failed in ${one.result.failed}`);
-      running = running.filter((other) => other !== one);
-      await stop(one.path);
-    }
+/** One group of figures after the other: what is compared is measured within a minute, and what the machine does beside it changes more slowly. */
+async function round(what: string, size: Sizes, figuresOf: (result: Result) => Figures): Promise<void> {
+  for (const group of size.groups) {
+    console.error(`${what}: ${group}`);
+    for (const one of [...running]) await turn(`${what}, ${group}`, one, { ...size, groups: [group] }, figuresOf(one.result));
+  }
+}
+
+async function turn(what: string, one: (typeof running)[number], size: Sizes, figures: Figures): Promise<void> {
+  try {
+    const runIn = { ...RUN_IN, groups: RUN_IN.groups.filter((group) => size.groups.includes(group)) };
+    if (!values.quick) await within(MEASURE_MS, measure(one.path, runIn));
+    Object.assign(figures, await within(MEASURE_MS, measure(one.path, size)));
+  } catch (error) {
+    one.result.failed = `${what}: ${(error as Error).message}`;
+    console.error(`${one.result.name} failed in ${one.result.failed}`);
+    running = running.filter((other) => other !== one);
+    await stop(one.path);
   }
 }
 
