@@ -86,16 +86,15 @@ const results: Result[] = [];
 try {
   for (const driver of chosen) await start(driver);
   // What a compiler does once belongs to no round.
-  if (!values.quick) await round('warm-up', { ...WARM_UP, groups }, () => ({}));
+  if (!values.quick) await round('warm-up', { ...WARM_UP, groups }, () => {});
   for (let count = 1, longest = 0; count <= sizes.rounds; count += 1) {
     const at = performance.now();
     if (count > 1 && at - startedAt + longest > mostMs) {
       console.error(`no time for round ${count}`);
       break;
     }
-    await round(`round ${count} of ${sizes.rounds}`, sizes, (result) => {
-      result.rounds[count - 1] ??= {};
-      return result.rounds[count - 1] as Figures;
+    await round(`round ${count} of ${sizes.rounds}`, sizes, (result, figures) => {
+      result.rounds[count - 1] = { ...result.rounds[count - 1], ...figures };
     });
     longest = Math.max(longest, performance.now() - at);
   }
@@ -126,19 +125,24 @@ async function start(driver: Driver): Promise<void> {
   }
 }
 
-/** One group of figures after the other: what is compared is measured within a minute, and what the machine does beside it changes more slowly. */
-async function round(what: string, size: Sizes, figuresOf: (result: Result) => Figures): Promise<void> {
+/** One group of figures after the other: what is compared is measured within a minute or two, and a machine changes more slowly than that. */
+async function round(what: string, size: Sizes, keep: (result: Result, figures: Figures) => void): Promise<void> {
   for (const group of size.groups) {
     console.error(`${what}: ${group}`);
-    for (const one of [...running]) await turn(`${what}, ${group}`, one, { ...size, groups: [group] }, figuresOf(one.result));
+    for (const one of [...running]) await turn(`${what}, ${group}`, one, { ...size, groups: [group] }, keep);
   }
 }
 
-async function turn(what: string, one: (typeof running)[number], size: Sizes, figures: Figures): Promise<void> {
+async function turn(
+  what: string,
+  one: (typeof running)[number],
+  size: Sizes,
+  keep: (result: Result, figures: Figures) => void,
+): Promise<void> {
   try {
     const runIn = { ...RUN_IN, groups: RUN_IN.groups.filter((group) => size.groups.includes(group)) };
     if (!values.quick) await within(MEASURE_MS, measure(one.path, runIn));
-    Object.assign(figures, await within(MEASURE_MS, measure(one.path, size)));
+    keep(one.result, await within(MEASURE_MS, measure(one.path, size)));
   } catch (error) {
     one.result.failed = `${what}: ${(error as Error).message}`;
     console.error(`${one.result.name} failed in ${one.result.failed}`);

@@ -38,7 +38,7 @@ export const WARM_UP: Sizes = {
   ...{ rounds: 1, bytes: 64e6, widths: [1, 8], pings: 10_000 },
   ...{ freshMs: 8_000, besideMs: 150, stalled: 10, groups: GROUPS },
 };
-/** Before each turn: an alternative that has stood still for a minute, while others had theirs, is slow for a moment. */
+/** Before each turn: an alternative that has stood still for a minute or two, while others had theirs, is slow for a moment. */
 export const RUN_IN: Sizes = {
   ...{ rounds: 1, bytes: 64e6, widths: [1, 8], pings: 500 },
   ...{ freshMs: 600, besideMs: 100, stalled: 0, groups: ['bulk', 'small', 'fresh', 'http'] },
