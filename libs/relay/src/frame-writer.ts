@@ -25,6 +25,23 @@ const JOINED_BYTES = 16 * 1024;
 /** A target next door answers sooner than this. */
 const SOON_MS = 1;
 
+/** Who has frames that wait for bytes of a visitor: since this turn of the event loop, and since the last one. */
+let sinceThisTurn: FrameWriter[] = [];
+let sinceLastTurn: FrameWriter[] = [];
+
+/** One immediate for all, where each visitor would take two. */
+function flushAfterNextTurn(writer: FrameWriter): void {
+  if (sinceThisTurn.push(writer) === 1 && sinceLastTurn.length === 0) setImmediate(turnOver);
+}
+
+function turnOver(): void {
+  const due = sinceLastTurn;
+  sinceLastTurn = sinceThisTurn;
+  sinceThisTurn = [];
+  if (sinceLastTurn.length > 0) setImmediate(turnOver);
+  for (const writer of due) writer.flush();
+}
+
 /** Writes frames to an upgraded socket. Writes to a socket that has ended are left out: its 'close' tells the owner. */
 export class FrameWriter {
   readonly maxFrame: number;
@@ -132,7 +149,7 @@ export class FrameWriter {
     this.#waiting.push(encodeText(encodeMessage(message), this.#mask()));
     this.#flushing = true;
     if (this.#role === 'client') this.#soon ??= setTimeout(this.flush, SOON_MS);
-    else setImmediate(() => setImmediate(this.flush));
+    else flushAfterNextTurn(this);
   }
 
   /** Writes what waits to share a system call with what follows. */

@@ -139,7 +139,7 @@ export class FrameParser {
         this.#left -= count;
         at += count;
         if (binary) this.#handler.onData(chunk, at - count, at);
-        else chunk.copy(this.#small, this.#length - this.#left - count, at - count, at);
+        else this.#keep(chunk, at - count, at);
       }
       if (this.#left > 0) {
         if (at === to) return at;
@@ -147,6 +147,17 @@ export class FrameParser {
       }
       this.#closeFrame();
     }
+  }
+
+  /** A part of a small frame: a text that is whole is read where it stands, everything else in a copy of its own. */
+  #keep(chunk: Buffer, from: number, to: number): void {
+    if (this.#opcode === OPCODE.text && to - from === this.#length) {
+      this.#small = chunk.subarray(from, to);
+      return;
+    }
+    const kept = this.#length - this.#left - (to - from);
+    if (kept === 0) this.#small = Buffer.allocUnsafe(this.#length);
+    chunk.copy(this.#small, kept, from, to);
   }
 
   #closeFrame(): void {
@@ -199,7 +210,9 @@ export class FrameParser {
   #openFrame(): void {
     const header = this.#header;
     const length = this.#readLength();
-    if (this.#masked) for (let i = 0; i < 4; i++) this.#mask[i] = header[this.#need - 4 + i] as number;
+    let bits = 0;
+    if (this.#masked) for (let i = 0; i < 4; i++) bits |= this.#mask[i] = header[this.#need - 4 + i] as number;
+    this.#hidden = bits !== 0;
     if (this.#opcode === OPCODE.text && length > this.#maxText) {
       this.#fail('too_large', `a text message has ${length} bytes; expected at most ${this.#maxText}`);
     }
@@ -211,9 +224,7 @@ export class FrameParser {
     if (this.#streamed) {
       this.#lastSize = this.#need + length;
       this.#lastHeader = this.#need;
-      this.#hidden = this.#masked && this.#mask.some((byte) => byte !== 0);
     }
-    if (!this.#streamed) this.#small = Buffer.allocUnsafe(length);
     this.#phase = 'payload';
     this.frames++;
   }

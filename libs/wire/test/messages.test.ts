@@ -20,6 +20,39 @@ describe('messages', () => {
     });
   });
 
+  it('of each visitor say the same whether JSON reads them or not', () => {
+    const ids = fc.oneof(fc.stringMatching(/^[A-Za-z0-9_-]{0,66}$/), fc.string());
+    const visitors = fc.oneof(
+      fc.ipV4(),
+      fc.ipV6(),
+      fc.constantFrom('', '1.2.3.4:5', '[::1]:9', 'a"b', 'x y', '\\u0041'),
+      fc.string(),
+    );
+    const ports = fc.oneof(fc.integer({ min: -1, max: 70_000 }), fc.constantFrom(1, 65_535, 65_536, 1.5, 1e21));
+    const message = fc.oneof(
+      fc.record({ type: fc.constantFrom('accepted', 'idle'), id: ids }),
+      fc.record({ type: fc.constant('accepted'), id: ids, local_ms: fc.integer({ min: -1, max: 9 }) }),
+      fc.record({ type: fc.constant('assign'), id: ids, port: ports, visitor: visitors }),
+      fc.record({
+        type: fc.constant('assign'),
+        id: ids,
+        port: ports,
+        visitor: visitors,
+        traceparent: fc.string({ maxLength: 66 }),
+      }),
+    );
+    fc.assert(
+      fc.property(message, (given) => {
+        const text = JSON.stringify(given);
+        const decoded = decodeMessage(text);
+        expect(decoded).toEqual(decodeMessage(` ${text}`)); // a blank in front, and it is read as JSON
+        if (decoded.type === 'fault') expect(() => encodeMessage(given as never)).toThrow(decoded.fault);
+        else expect([decoded, encodeMessage(given as never)]).toEqual([given, text]);
+      }),
+      { numRuns: 5000 },
+    );
+  });
+
   it('over 1,024 bytes, or that the peer would call faulty, are not written', () => {
     expect(() => encodeMessage({ type: 'bye', code: 'bye', message: 'ä'.repeat(512) })).toThrow(
       /has \d+ bytes; expected at most 1024/,
