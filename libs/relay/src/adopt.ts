@@ -5,6 +5,7 @@ import { InlineStream } from './inline-stream.ts';
 /** The parts of Node's stream handles that the relay uses. They are not documented; `adopt` checks that they are there. */
 interface Handle {
   readStart?(): number;
+  reading?: boolean;
   useUserBuffer?(buffer: Uint8Array): void;
   bytesWritten?: number;
   writeQueueSize?: number;
@@ -74,7 +75,7 @@ function adoptInPlace(socket: net.Socket, { buffer, callback }: OnRead): Adopted
   const handle = (socket as unknown as Internals)._handle;
   if (keys === undefined || typeof handle?.useUserBuffer !== 'function') return undefined;
   socket.setTimeout(0);
-  socket.pause();
+  if (!socket.isPaused()) socket.pause();
   const head = drain(socket);
   const first = buffer() ?? NOWHERE;
   const fields = socket as unknown as Record<symbol, unknown>;
@@ -82,7 +83,7 @@ function adoptInPlace(socket: net.Socket, { buffer, callback }: OnRead): Adopted
   fields[keys[1]] = callback;
   fields[keys[2]] = buffer;
   handle.useUserBuffer(first);
-  socket.pause(); // now it stops the handle as well
+  if (handle.reading !== false) socket.pause(); // now it stops the handle as well
   return { socket, head };
 }
 

@@ -56,6 +56,8 @@ export class Reader {
   /** Where in a slab reads begin: what comes with headers of its own needs none in front. */
   readonly #start: number;
   #socket: net.Socket | undefined;
+  /** It reads straight into our slabs, and nothing else of it flows. */
+  #raw = false;
   #reading = false;
   #stopped = true;
   #yielding = false;
@@ -98,6 +100,7 @@ export class Reader {
     } else {
       early = adopted.head.length === 0 ? head : Buffer.concat([head, adopted.head]);
       this.#socket = adopted.socket;
+      this.#raw = !('encrypted' in socket);
     }
     if (early.length > 0) this.#rest = { bytes: early, from: 0, to: early.length };
     return this.#socket;
@@ -141,8 +144,10 @@ export class Reader {
     const open = this.#open();
     if (open === this.#reading || this.#socket === undefined) return;
     this.#reading = open;
-    if (open) this.#socket.resume();
-    else this.#socket.pause();
+    if (!open) this.#socket.pause();
+    else if (this.#raw)
+      this.#socket.read(0); // `resume` would take a tick of its own to begin with the same
+    else this.#socket.resume();
   }
 
   /** The socket is closed: no read comes any more. */
