@@ -18,6 +18,8 @@ export interface Run {
   at: string;
   machine: string;
   rounds: number;
+  /** Of each alternative; each has figures of its own in `Result.rounds`, those of one round next to each other. */
+  stacks: number;
   bytes: number;
   results: Result[];
 }
@@ -62,6 +64,9 @@ const SHORT: readonly [string, ...string[]][] = [
   ['HTTP requests/s', 'HTTP requests a second, 32 kept connections'],
 ];
 
+const method = ({ rounds, stacks }: Run): string =>
+  `medians of ${rounds} interleaved rounds${stacks === 1 ? '' : ` of ${stacks} stacks each`}`;
+
 const versions = (run: Run): string =>
   run.results
     .map(
@@ -82,14 +87,31 @@ export function short(run: Run): string {
       return `| ${result.name} | ${cells.join(' | ')} |`;
     });
   const head = `| | ${SHORT.map(([name]) => name).join(' | ')} |\n| --- |${' ---: |'.repeat(SHORT.length)}`;
-  return `${head}\n${rows.join('\n')}\n\n${run.at.slice(0, 10)}, ${run.machine}; medians of ${run.rounds} interleaved rounds. ${versions(run)}.`;
+  return `${head}\n${rows.join('\n')}\n\n${run.at.slice(0, 10)}, ${run.machine}; ${method(run)}. ${versions(run)}.`;
 }
 
 /** All figures, a row for each. */
 export function markdown(run: Run): string {
   const head = `| | ${run.results.map(({ name }) => name).join(' | ')} |\n| --- |${' ---: |'.repeat(run.results.length)}`;
   const rows = rowsOf(run).map(({ key, cells }) => `| ${key} | ${cells.map(show).join(' | ')} |`);
-  return `${head}\n${rows.join('\n')}\n\n${versions(run)}.\n${run.machine}; medians of ${run.rounds} interleaved rounds of ${run.bytes / 1e6} MB.\n`;
+  return `${head}\n${rows.join('\n')}\n\n${versions(run)}.\n${run.machine}; ${method(run)}, ${run.bytes / 1e6} MB.\n`;
+}
+
+/**
+ * All figures as ratios to those of `yardstick`: the median of the rounds' ratios, with the least and the most of them. What is
+ * measured within a minute is compared, since a machine changes more from round to round than two alternatives differ.
+ */
+export function ratios(run: Run, yardstick: string): string {
+  const of = run.results.find(({ name }) => name === yardstick)?.rounds ?? [];
+  const keys = [...new Set(of.flatMap((figures) => Object.keys(figures)))];
+  const cell = (result: Result, key: string): string => {
+    const values = result.rounds.map((figures, index) => (figures[key] ?? Number.NaN) / (of[index]?.[key] ?? Number.NaN));
+    const known = values.filter(Number.isFinite);
+    if (known.length === 0) return '–';
+    return `${median(known).toFixed(2)} (${Math.min(...known).toFixed(2)} to ${Math.max(...known).toFixed(2)})`;
+  };
+  const head = `| of ${yardstick} | ${run.results.map(({ name }) => name).join(' | ')} |\n| --- |${' ---: |'.repeat(run.results.length)}`;
+  return `${head}\n${keys.map((key) => `| ${key} | ${run.results.map((result) => cell(result, key)).join(' | ')} |`).join('\n')}`;
 }
 
 const escapeHtml = (text: string): string => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
@@ -106,7 +128,7 @@ function html(run: Run): string {
   return `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Culvert benchmark</title>
 <style>:root{color-scheme:light dark}body{font:16px/1.4 system-ui;max-width:72rem;margin:2rem auto;padding:0 1rem}main{display:grid;grid-template-columns:repeat(auto-fit,minmax(30rem,1fr));gap:1.5rem}
 figure{margin:0}svg text{font-size:12px;fill:currentColor}rect{fill:#3b7dd8}g:first-child rect{fill:#e08a1e}</style>
-<h1>Culvert benchmark</h1><p>${escapeHtml(run.at)}. ${escapeHtml(run.machine)}. Medians of ${run.rounds} interleaved rounds.</p>
+<h1>Culvert benchmark</h1><p>${escapeHtml(run.at)}. ${escapeHtml(run.machine)}; ${method(run)}.</p>
 <main>${rowsOf(run)
     .map(({ key, cells }) => bars(run, key, cells))
     .join('\n')}</main></html>`;

@@ -16,10 +16,29 @@ it('npm run bench -- --quick measures the real stack, and every byte of every tr
   }
 }, 250_000);
 
+it('npm run bench -- --stacks 2 --against measures two of each, and says the ratios to one of them', async () => {
+  const only = ['--only', 'ws streams,direct', '--figures', 'small', '--stacks', '2', '--against', 'ws streams'];
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [MAIN, '--quick', ...only], { timeout: 120_000 });
+  expect(stderr.match(/^starting .*$/gm)).toHaveLength(4);
+  expect(stdout).toContain('medians of 1 interleaved rounds of 2 stacks each');
+  const row = stdout.split('\n').filter((line) => line.startsWith('| 200 B round trip, alone: p50 us |'));
+  expect(row).toHaveLength(2);
+  expect(row[1]).toMatch(/\| 0\.[0-9]{2} \(0\.[0-9]{2} to 0\.[0-9]{2}\) \| 1\.00 \(1\.00 to 1\.00\) \|$/);
+}, 130_000);
+
 it.each([
-  ['main.ts', ['--nonsense'], "Unknown option '--nonsense'; expected --quick, --only, --rounds, --figures, --minutes"],
+  [
+    'main.ts',
+    ['--nonsense'],
+    "Unknown option '--nonsense'; expected --quick, --only, --rounds, --figures, --minutes, --stacks, --against",
+  ],
   ['main.ts', ['--only', 'a horse'], '--only a horse; expected names of Culvert; Culvert, direct transfers; '],
   ['main.ts', ['--figures', 'bulk,speed'], '--figures speed; expected some of bulk, small, fresh, http, stalled'],
+  [
+    'main.ts',
+    ['--only', 'ws', '--against', 'chisel'],
+    '--against chisel; expected one of those that are measured: ws streams, two hops',
+  ],
   ['idle.ts', ['--devices', '1000,many'], '--devices many; expected a number of 1 or more'],
   ['replicas.ts', ['--rounds', '0'], '--rounds 0; expected a number of 1 or more'],
   ['neighbours.ts', ['--rate', 'fast'], '--rate fast; expected a number of 0 or more'],
