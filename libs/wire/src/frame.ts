@@ -56,10 +56,24 @@ function sealed(bytes: Buffer, length: number, opcode: Opcode, mask: Uint8Array 
 }
 
 export function encodeText(text: string, mask?: Uint8Array): Buffer {
+  if (text.length <= SHORT_TEXT) {
+    const bytes = Buffer.allocUnsafe(HEADROOM + text.length);
+    if (putAscii(bytes, text)) return sealed(bytes, text.length, OPCODE.text, mask);
+  }
   const length = Buffer.byteLength(text);
   const bytes = Buffer.allocUnsafe(HEADROOM + length);
   bytes.write(text, HEADROOM, 'utf8');
   return sealed(bytes, length, OPCODE.text, mask);
+}
+
+/** Up to this length, characters are done one by one: to call out of JavaScript would cost more. */
+const SHORT_TEXT = 128;
+
+/** Writes the text behind HEADROOM; false if it has characters that UTF-8 takes more than a byte for. */
+function putAscii(bytes: Uint8Array, text: string): boolean {
+  let bits = 0;
+  for (let i = 0; i < text.length; i++) bits |= bytes[HEADROOM + i] = text.charCodeAt(i);
+  return bits < 0x80;
 }
 
 const NOTHING = new Uint8Array(0);

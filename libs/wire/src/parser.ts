@@ -65,6 +65,8 @@ export class FrameParser {
   /** Within a fragmented binary message. */
   #fragmented = false;
   #small: Buffer = NOTHING;
+  /** A text that is known already. */
+  #text: string | undefined;
   /** The payload of this frame is handed on as it comes. */
   #streamed = false;
   /** Header and payload of the last frame whose payload was. */
@@ -152,7 +154,8 @@ export class FrameParser {
   /** A part of a small frame: a text that is whole is read where it stands, everything else in a copy of its own. */
   #keep(chunk: Buffer, from: number, to: number): void {
     if (this.#opcode === OPCODE.text && to - from === this.#length) {
-      this.#small = chunk.subarray(from, to);
+      if (isAscii(chunk, from, to)) this.#text = chunk.toString('latin1', from, to);
+      else this.#small = chunk.subarray(from, to);
       return;
     }
     const kept = this.#length - this.#left - (to - from);
@@ -258,10 +261,15 @@ export class FrameParser {
     if (this.#opcode === OPCODE.ping) this.#handler.onPing(payload);
     else if (this.#opcode === OPCODE.pong) this.#handler.onPong(payload);
     else if (this.#opcode === OPCODE.binary) this.#handler.onBinary?.(payload);
-    else if (this.#opcode === OPCODE.text) {
-      if (!isUtf8(payload)) this.#fail('protocol_error', 'a text message is not UTF-8');
-      this.#handler.onText(payload.toString('utf8'));
-    } else this.#closeStream(payload);
+    else if (this.#opcode === OPCODE.text) this.#closeText(payload);
+    else this.#closeStream(payload);
+  }
+
+  #closeText(payload: Buffer): void {
+    const text = this.#text;
+    this.#text = undefined;
+    if (text === undefined && !isUtf8(payload)) this.#fail('protocol_error', 'a text message is not UTF-8');
+    this.#handler.onText(text ?? payload.toString('utf8'));
   }
 
   #closeStream(payload: Buffer): void {
@@ -278,6 +286,13 @@ export class FrameParser {
     this.#fault = new CulvertError(code, message);
     throw this.#fault;
   }
+}
+
+/** Texts are short: a loop costs less than a call out of JavaScript. */
+function isAscii(bytes: Uint8Array, from: number, to: number): boolean {
+  let bits = 0;
+  for (let i = from; i < to; i++) bits |= bytes[i] as number;
+  return bits < 0x80;
 }
 
 /** Close codes that may stand in a frame: those registered for it by RFC 6455 and its successors, 3000 to 4999 by agreement. */
