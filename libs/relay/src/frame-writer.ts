@@ -13,6 +13,7 @@ import {
   putHeader,
 } from '@culvert/wire';
 import { CLOSE_INTERNAL, CLOSE_NO_CODE, CLOSE_NORMAL, type Role } from './ending.ts';
+import { flushSoon, notSoon } from './flush-soon.ts';
 import { isKernelSocket, type KernelPipe } from './kernel-pipe.ts';
 import { type MaskSource, maskSource } from './masks.ts';
 import { write } from './write.ts';
@@ -22,26 +23,6 @@ const CONTROL_BACKLOG = 4096;
 
 /** Frames of messages go into the write of the data behind them up to this size: copying costs less than a system call. */
 const JOINED_BYTES = 16 * 1024;
-/** A target next door answers sooner than this. */
-const SOON_MS = 1;
-
-/** Who has frames that wait for bytes of a visitor: since this turn of the event loop, and since the last one. */
-let sinceThisTurn: FrameWriter[] = [];
-let sinceLastTurn: FrameWriter[] = [];
-
-/** One immediate for all, where each visitor would take two. */
-function flushAfterNextTurn(writer: FrameWriter): void {
-  if (sinceThisTurn.push(writer) === 1 && sinceLastTurn.length === 0) setImmediate(turnOver);
-}
-
-function turnOver(): void {
-  const due = sinceLastTurn;
-  sinceLastTurn = sinceThisTurn;
-  sinceThisTurn = [];
-  if (sinceLastTurn.length > 0) setImmediate(turnOver);
-  for (const writer of due) writer.flush();
-}
-
 /** Writes frames to an upgraded socket. Writes to a socket that has ended are left out: its 'close' tells the owner. */
 export class FrameWriter {
   readonly maxFrame: number;
@@ -54,7 +35,6 @@ export class FrameWriter {
   /** Small frames of this turn that are not written yet, so that they share a system call. */
   #waiting: Buffer[] = [];
   #flushing = false;
-  #soon: NodeJS.Timeout | undefined;
 
   /**
    * @param maxBacklog Bytes of data that may wait at once (one read); control frames come on top.
@@ -127,10 +107,10 @@ export class FrameWriter {
     if (this.#socket.writable) this.#socket.write(answer, this.#onFlushed);
   }
 
-  /** END of our direction. */
+  /** END of our direction; it waits for `flush`. */
   end(): void {
     const mask = this.#mask();
-    this.#write(mask === undefined ? UNMASKED_END : encodeEnd(mask));
+    this.#waiting.push(mask === undefined ? UNMASKED_END : encodeEnd(mask));
   }
 
   text(text: string): void {
@@ -142,14 +122,13 @@ export class FrameWriter {
   }
 
   /**
-   * A message that data are likely to follow: it waits for them. A device's `accepted` waits for its target's answer, SOON_MS at
-   * most; a server's `assign` only until the event loop has looked once more for bytes of the visitor, who may have none.
+   * A message that data are likely to follow: it waits for them, for a while (see `flush-soon.ts`). A server's `assign` does for what
+   * its visitor asks, a device's `accepted` for what its target answers.
    */
   messageBeforeData(message: Message): void {
     this.#waiting.push(encodeText(encodeMessage(message), this.#mask()));
     this.#flushing = true;
-    if (this.#role === 'client') this.#soon ??= setTimeout(this.flush, SOON_MS);
-    else flushAfterNextTurn(this);
+    flushSoon(this);
   }
 
   /** Writes what waits to share a system call with what follows. */
@@ -191,8 +170,7 @@ export class FrameWriter {
     const frames = this.#waiting;
     this.#waiting = [];
     this.#flushing = false;
-    clearTimeout(this.#soon);
-    this.#soon = undefined;
+    notSoon(this);
     if (last !== undefined) frames.push(last);
     return frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames);
   }

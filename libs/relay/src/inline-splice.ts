@@ -5,6 +5,7 @@ import type { InlineStream } from './inline-stream.ts';
 import { type RelayLimits, Splice, type SpliceResult } from './splice.ts';
 import type { StopSignal } from './stop.ts';
 import { sweep } from './sweep.ts';
+import { Owner } from './turns.ts';
 
 /** The WebSocket close code that stands for a code of our table. */
 export function closeCodeOf(code: ErrorCode): number {
@@ -28,7 +29,7 @@ export async function spliceInline(
   try {
     splice = new Splice(
       {
-        ...{ owner: stream, role: 'client', socket, limits, maxFrame: limits.TRANSFER_BUFFER_BYTES },
+        ...{ owner: new Owner(), role: 'client', socket, limits, maxFrame: limits.TRANSFER_BUFFER_BYTES },
         sendData: (bytes, from, to, done) => void stream.write(bytes.subarray(from, to), done),
         sendEnd: () => void stream.end(),
         spliceOver: (code) => {

@@ -5,7 +5,7 @@ import { KernelMode, type KernelWay } from './kernel-way.ts';
 import type { Pace } from './pace.ts';
 import { RecordBuffer } from './record-buffer.ts';
 import { giveSlab, SLAB_SIZES, type SlabClass, takeSlab } from './slab.ts';
-import { beside, noteLarge, noteSmall, noteTurn } from './turns.ts';
+import { beside, noteLarge, noteSmall, noteTurn, type Owner } from './turns.ts';
 
 /** Shares of a turn that a bulk transfer takes at once while nobody waits for answers: to yield costs system calls. */
 const LONE_SHARES = 4;
@@ -17,7 +17,7 @@ const NOTHING = Buffer.alloc(0);
 
 export interface ReaderOptions {
   /** Whose reads these are: both readers of a transfer have the same. */
-  owner: object;
+  owner: Owner;
   /** Largest read, in bytes. */
   maxRead: number;
   /** Bytes per event-loop turn beside transfers with small requests; LONE_SHARES times as many otherwise. */

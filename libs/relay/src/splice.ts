@@ -8,6 +8,7 @@ import { Keepalive } from './keepalive.ts';
 import { isKernelSocket, type KernelPipe } from './kernel-pipe.ts';
 import type { Pace } from './pace.ts';
 import { Reader } from './reader.ts';
+import type { Owner } from './turns.ts';
 import { write } from './write.ts';
 
 export type RelayLimits = Pick<
@@ -29,7 +30,7 @@ export interface SpliceResult extends Moved {
 /** The WebSocket's side, as a splice needs it. */
 export interface Link {
   /** Whose turn it is in the event loop: the transfer. */
-  readonly owner: object;
+  readonly owner: Owner;
   readonly role: Role;
   readonly socket: net.Socket;
   readonly limits: RelayLimits;
@@ -37,7 +38,8 @@ export interface Link {
   /** Sends bytes as binary frames; with HEADROOM free bytes before `from`, unless `from` is 0. */
   sendData(bytes: Buffer, from: number, to: number, flushed: () => void): void;
   /** What writes its frames, where bytes can go by way of the kernel. */
-  readonly frames?: Pick<FrameWriter, 'passes' | 'pass'>;
+  readonly frames?: Pick<FrameWriter, 'passes' | 'pass' | 'flush'>;
+  /** END; a `flush` of the frames follows. */
   sendEnd(): void;
   /** The splice is over; `code` is what the WebSocket has to be closed with, undefined when it is in order. */
   spliceOver(code: ErrorCode | undefined): void;
@@ -280,6 +282,7 @@ export class Splice {
     this.upEnded = true;
     this.#link.sendEnd();
     this.#advance();
+    this.#link.frames?.flush(); // with what it has to say when that was the last of the visitor
   }
 
   readonly #tcpOnEnd = (): void => {

@@ -8,9 +8,11 @@ import { Keepalive } from './keepalive.ts';
 import { isKernelSocket, type KernelPipe } from './kernel-pipe.ts';
 import type { Pace } from './pace.ts';
 import { Reader } from './reader.ts';
+import { SLAB_SIZES } from './slab.ts';
 import { type Link, type Moved, type RelayLimits, Splice, type SpliceResult } from './splice.ts';
 import type { StopSignal } from './stop.ts';
 import { sweep } from './sweep.ts';
+import { Owner } from './turns.ts';
 
 export interface TransferOptions {
   role: Role;
@@ -95,6 +97,7 @@ export class Transfer {
     this.#recycling = recycling;
     const limits = options.limits ?? DEFAULT_LIMITS;
     this.#limits = limits;
+    const owner = new Owner();
     this.#parser = new FrameParser(
       { role: this.role, maxText: limits.CONTROL_MESSAGE_BYTES },
       {
@@ -108,7 +111,7 @@ export class Transfer {
     );
     this.#parser.hold = true;
     this.#reader = new Reader({
-      owner: this,
+      owner,
       maxRead: limits.TRANSFER_BUFFER_BYTES,
       turnBytes: limits.TURN_BYTES,
       use: (bytes, from, to) => this.#push(bytes, from, to),
@@ -126,7 +129,7 @@ export class Transfer {
     this.#watch = new FlushWatch(this.#socket);
     this.#keepalive = new Keepalive(this.#socket);
     this.#link = {
-      owner: this,
+      owner,
       role: this.role,
       socket: this.#socket,
       limits,
@@ -296,6 +299,7 @@ export class Transfer {
   #push(bytes: Buffer, from: number, to: number): number {
     const at = this.#parse(bytes, from, to);
     this.#splice?.handOn();
+    if (to - from >= MUCH_BYTES) this.#writer.flush();
     return at;
   }
 
@@ -438,5 +442,8 @@ export class Transfer {
     this.#options.onGone?.(this.#goneCode);
   };
 }
+
+/** Who sends so much at once has more, and waits for the message that may wait here for an answer. */
+const MUCH_BYTES = SLAB_SIZES[0] / 2;
 
 function ignore(): void {}

@@ -14,29 +14,30 @@ const SHARED_TURNS = 256;
 const SMALL_READS = 2;
 const SMALL_READS_AFTER_BULK = 4;
 
-/** Small reads until an owner counts as waiting; SMALL_READS for those who are not in it. */
-const untilWaiting = new WeakMap<object, number>();
+/** Whose turn it is: a transfer, with whoever is on it. */
+export class Owner {
+  /** Small reads until it counts as waiting. */
+  untilWaiting = SMALL_READS;
+}
 
 /** Whose read brought little last, and when: it belongs to somebody who waits for an answer. */
-let smallOwner: object | undefined;
+let smallOwner: Owner | undefined;
 let smallAt = 0;
 let smallTurn = 0;
 /** Shares that were used up so far. */
 let turns = 0;
 
 /** A read of this owner brought little. */
-export function noteSmall(owner: object): void {
-  const left = (untilWaiting.get(owner) ?? SMALL_READS) - 1;
-  if (left >= 0) untilWaiting.set(owner, left);
-  if (left > 0) return;
+export function noteSmall(owner: Owner): void {
+  if (owner.untilWaiting > 0 && --owner.untilWaiting > 0) return;
   smallOwner = owner;
   smallAt = performance.now();
   smallTurn = turns;
 }
 
 /** A read of this owner was large: it is a bulk transfer by now, if it asked for something before. */
-export function noteLarge(owner: object): void {
-  untilWaiting.set(owner, SMALL_READS_AFTER_BULK);
+export function noteLarge(owner: Owner): void {
+  owner.untilWaiting = SMALL_READS_AFTER_BULK;
   if (owner === smallOwner) smallOwner = undefined;
 }
 
@@ -46,7 +47,7 @@ export function noteTurn(): void {
 }
 
 /** Does somebody else than this owner wait for answers? */
-export function beside(owner: object): boolean {
+export function beside(owner: Owner): boolean {
   if (smallOwner === undefined || owner === smallOwner) return false;
   return turns - smallTurn <= SHARED_TURNS || performance.now() - smallAt <= SHARED_MS;
 }

@@ -3,6 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { bytesInKernel, Pace } from '../src/index.ts';
 import { KernelPipe, kernelPipe, type System } from '../src/kernel-pipe.ts';
 import { Reader } from '../src/reader.ts';
+import { Owner } from '../src/turns.ts';
 import { Cleanup, ending, flood, limits, once, readAll, tcpPair, transferPair, until } from './support.ts';
 
 const cleanup = new Cleanup();
@@ -100,7 +101,7 @@ describe.runIf(linux)('a pipe of the kernel', () => {
     const rooms: number[] = [];
     let moved = 0;
     const reader = new Reader({
-      owner: {},
+      owner: new Owner(),
       maxRead: 1 << 18,
       turnBytes: 1, // to yield after each read, while it grows
       use: (_, from, to) => {

@@ -113,11 +113,15 @@ export async function transferPair(
 }
 
 /** Waits for a condition on real sockets; says what it waited for when it does not come. */
+/** The real one, also while a test has put another in its place. */
+const later = setTimeout;
+export const pause = (ms: number): Promise<void> => new Promise((resolve) => later(resolve, ms));
+
 export async function until(what: string, condition: () => boolean, deadlineMs = 5000): Promise<void> {
   const by = performance.now() + deadlineMs;
   while (!condition()) {
     if (performance.now() > by) throw new Error(`waited ${deadlineMs} ms in vain: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await pause(5);
   }
 }
 

@@ -2,16 +2,16 @@ import type net from 'node:net';
 import { afterEach, expect, it } from 'vitest';
 import { Reader } from '../src/reader.ts';
 import { SLAB_SIZES } from '../src/slab.ts';
-import { beside } from '../src/turns.ts';
+import { beside, Owner } from '../src/turns.ts';
 import { Cleanup, tcpPair, until } from './support.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
 
 /** One who reads what the peer writes, and throws it away. */
-async function reading(): Promise<{ owner: object; peer: net.Socket; arrived(): number }> {
+async function reading(): Promise<{ owner: Owner; peer: net.Socket; arrived(): number }> {
   const { outside: peer, inside: near } = await tcpPair(cleanup);
-  const owner = {};
+  const owner = new Owner();
   let bytes = 0;
   const use = (_: Buffer, from: number, to: number): number => {
     bytes += to - from;

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type net from 'node:net';
 import type { AssignMessage } from '@culvert/wire';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   connectWebSocket,
   type NotTaken,
@@ -16,6 +16,7 @@ import {
   ending,
   limits,
   once,
+  pause,
   RawDevice,
   readAll,
   TARGET,
@@ -278,6 +279,55 @@ describe('a warm transfer', () => {
     visitor.outside.resetAndDestroy();
     expect((await atHost).outcome).toBe('visitor_reset');
     await device.saw('close 4430');
+  });
+});
+
+describe('a message that bytes are likely to follow', () => {
+  /** What was put off; it is not done unless the test does it. */
+  let putOff: (() => void)[];
+  beforeEach(async () => {
+    await pause(20); // what the tests before have put off is over
+    putOff = [];
+    vi.stubGlobal('setTimeout', (late: () => void) => putOff.push(late));
+  });
+  afterEach(() => vi.unstubAllGlobals());
+  /** Time passes until nothing is put off any more. */
+  const pass = (): void => {
+    while (putOff.length > 0) putOff.shift()?.();
+  };
+
+  it('waits for them, and comes alone in the end', async () => {
+    const { host, device } = await rawPair();
+    let chunks = 0;
+    device.socket.on('data', () => chunks++);
+    const asking = await tcpPair(cleanup);
+    void host.offer(asking.inside, visitorOf('asks'));
+    await pause(20);
+    expect(chunks).toBe(0);
+    asking.outside.write('GET /');
+    await device.saw('{"type":"assign","id":"asks"');
+    expect(device.data.toString()).toBe('GET /');
+    expect(chunks).toBe(1);
+    pass();
+
+    const other = await rawPair();
+    const silent = await tcpPair(cleanup);
+    void other.host.offer(silent.inside, visitorOf('silent'));
+    pass();
+    await other.device.saw('{"type":"assign","id":"silent"');
+  });
+
+  it('does not wait while the peer has more to say that waits for it', async () => {
+    const question = randomBytes(100_000);
+    const local = await tcpPair(cleanup);
+    let got = 0;
+    local.outside.on('data', (chunk: Buffer) => (got += chunk.length));
+    const { host } = await warmPair((device) => void device.splice(local.inside));
+    const visitor = await tcpPair(cleanup);
+    visitor.outside.write(question);
+    void host.offer(visitor.inside, visitorOf('much'));
+    await until('all of it has come, and its target has said nothing', () => got === question.length);
+    expect(putOff).not.toEqual([]);
   });
 });
 
