@@ -8,6 +8,7 @@ import { Keepalive } from './keepalive.ts';
 import { isKernelSocket, type KernelPipe } from './kernel-pipe.ts';
 import type { Pace } from './pace.ts';
 import { Reader } from './reader.ts';
+import { SLAB_SIZES } from './slab.ts';
 import type { Owner } from './turns.ts';
 import { write } from './write.ts';
 
@@ -54,7 +55,8 @@ export interface Link {
  *   probation --accepted--> running --both ended and flushed--> settled (ok)
  *       \--withdrawn           \--a side breaks, a deadline, cut()--> settled (its outcome; the TCP socket is reset)
  *
- * Probation: at most one read goes up, is kept, and whatever comes behind it waits (one more read), until the device has accepted the visitor.
+ * Probation: what goes up is kept, at most PROBATION_BYTES, and whatever comes behind it waits (one more read), until the device has
+ * accepted the visitor.
  * Owns the TCP socket until it is settled (then destroyed) or withdrawn (then handed back).
  */
 export class Splice {
@@ -74,7 +76,8 @@ export class Splice {
   #keepalive: Keepalive | undefined;
   #settled = false;
   #probation: boolean;
-  #kept: Buffer | undefined;
+  #kept: Buffer[] = [];
+  #keptBytes = 0;
   #finHeld = false;
   #up = 0;
   #down = 0;
@@ -124,6 +127,10 @@ export class Splice {
     const server = this.#link.role === 'server';
     return { toDevice: server ? this.#up : this.#down, toVisitor: server ? this.#down : this.#up };
   }
+  /** Bytes that came for the TCP side so far. */
+  get received(): number {
+    return this.#down;
+  }
   get bothEnded(): boolean {
     return this.upEnded && this.downEnded;
   }
@@ -131,7 +138,7 @@ export class Splice {
   /** @param early Bytes of the visitor that another transfer had, and that no target can have seen. */
   start(early?: Buffer): void {
     if (early !== undefined && early.length > 0) this.#sendUp(early, 0, early.length);
-    if (this.#probation && this.#kept !== undefined) return; // or each device that does not accept it would have it read more
+    if (this.#probation && this.#keptBytes >= PROBATION_BYTES) return; // or each device that does not accept it would have it read more
     this.#reader.start();
   }
 
@@ -207,8 +214,8 @@ export class Splice {
   /** The device has a target for this visitor: everything may flow. */
   accept(): void {
     this.#probation = false;
-    this.#kept = undefined;
-    this.#reader.start(); // with what came behind the first read
+    this.#kept = [];
+    this.#reader.start(); // with what came behind that
     if (this.#finHeld) this.#endUp();
   }
 
@@ -216,11 +223,10 @@ export class Splice {
   withdraw(): { tcp: net.Socket; early: Buffer } | undefined {
     if (this.#settled || !this.#probation || this.#tcp.destroyed) return undefined;
     this.#settled = true;
-    const kept = this.#kept ?? NOTHING;
     const rest = this.#reader.detach();
     const tcp = this.#tcp;
     tcp.off('end', this.#tcpOnEnd).off('finish', this.#advance).off('close', this.#tcpOnClose);
-    return { tcp, early: rest === undefined ? kept : Buffer.concat([kept, rest]) };
+    return { tcp, early: Buffer.concat(rest === undefined ? this.#kept : [...this.#kept, rest]) };
   }
 
   /** Ends it now; the TCP socket is reset unless all is in order. `code` is what the peer is told. */
@@ -261,8 +267,10 @@ export class Splice {
   #sendUp(bytes: Buffer, from: number, to: number): number {
     if (this.#settled) return to;
     if (this.#probation) {
-      if (this.#kept !== undefined) return from;
-      this.#kept = Buffer.from(bytes.subarray(from, to));
+      const fits = this.#keptBytes + to - from <= PROBATION_BYTES && this.#kept.length < PROBATION_PIECES;
+      if (!fits && this.#keptBytes > 0) return from; // not a part of it: what is sent and what waits would share a buffer
+      this.#kept.push(Buffer.from(bytes.subarray(from, to)));
+      this.#keptBytes += to - from;
     }
     this.#up += to - from;
     this.#link.sendData(bytes, from, to, this.#reader.flushed);
@@ -311,4 +319,10 @@ const PEEK_BYTES = 16;
 
 function ignore(): void {}
 
-const NOTHING = Buffer.alloc(0);
+/**
+ * Of a visitor whom the device has not accepted: as much as a first read brings. One who asks in several pieces is understood by the
+ * target all the same, whose answer `accepted` waits for.
+ */
+const PROBATION_BYTES = SLAB_SIZES[0];
+/** What is kept of one who writes byte by byte must cost no more than its bytes. */
+const PROBATION_PIECES = 16;

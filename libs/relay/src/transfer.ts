@@ -298,8 +298,9 @@ export class Transfer {
 
   #push(bytes: Buffer, from: number, to: number): number {
     const at = this.#parse(bytes, from, to);
-    this.#splice?.handOn();
-    if (to - from >= MUCH_BYTES) this.#writer.flush();
+    const splice = this.#splice;
+    splice?.handOn();
+    if (splice !== undefined && splice.received >= MUCH_BYTES) this.#writer.flush();
     return at;
   }
 
@@ -443,7 +444,7 @@ export class Transfer {
   };
 }
 
-/** Who sends so much at once has more, and waits for the message that may wait here for an answer. */
+/** Who has sent so much has more, and waits for the message that may wait here for an answer. */
 const MUCH_BYTES = SLAB_SIZES[0] / 2;
 
 function ignore(): void {}

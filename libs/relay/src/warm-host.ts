@@ -71,7 +71,7 @@ export class WarmHost {
   }
 
   /**
-   * Gives a visitor to the device, and splices once it is accepted. Until then at most one read of the visitor is sent, and
+   * Gives a visitor to the device, and splices once it is accepted. Until then at most 16 KiB of the visitor are sent, and
    * kept; aborted until then, the visitor is handed back. Never rejects.
    *
    * @throws CulvertError `internal` unless it is `idle`.
