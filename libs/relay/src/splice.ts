@@ -66,6 +66,8 @@ export class Splice {
   upEnded = false;
   /** END was received. */
   downEnded = false;
+  /** Whether the first bytes were the TCP side's; undefined before there were any. */
+  tcpSpokeFirst: boolean | undefined;
 
   readonly #link: Link;
   readonly #tcp: net.Socket;
@@ -160,6 +162,7 @@ export class Splice {
    */
   gather(bytes: Buffer, from: number, to: number): void {
     this.#down += to - from;
+    this.tcpSpokeFirst ??= false;
     const before = this.#gathered;
     if (before?.bytes !== bytes) {
       this.handOn();
@@ -273,6 +276,7 @@ export class Splice {
       this.#keptBytes += to - from;
     }
     this.#up += to - from;
+    this.tcpSpokeFirst ??= true;
     this.#link.sendData(bytes, from, to, this.#reader.flushed);
     return to;
   }

@@ -40,6 +40,8 @@ export class WarmHost {
     | { splice: Splice; until: number; onAccepted?: OfferOptions['onAccepted']; resolve(result: SpliceResult | NotTaken): void }
     | undefined;
   #lastId = '';
+  /** Its last visitor spoke before the device did: the next one's first bytes are worth waiting for. */
+  #visitorsSpeakFirst = true;
   #deviceIdle = true;
   #splice: Splice | undefined;
 
@@ -91,8 +93,11 @@ export class WarmHost {
     this.#offer = { splice, until: performance.now() + this.#acceptMs, onAccepted: options.onAccepted, resolve };
     const { id, port, traceparent } = visitor;
     const trace = traceparent === undefined ? {} : { traceparent };
-    this.transfer.sendBeforeData({ type: 'assign', id, port, visitor: visitor.visitor, ...trace });
+    const assign = { type: 'assign', id, port, visitor: visitor.visitor, ...trace } as const;
+    if (this.#visitorsSpeakFirst) this.transfer.sendBeforeData(assign);
+    else this.transfer.send(assign);
     this.transfer.run(splice, options, (result) => {
+      this.#visitorsSpeakFirst = splice.tcpSpokeFirst ?? this.#visitorsSpeakFirst;
       this.#offerOver(splice);
       resolve(result);
     });

@@ -321,6 +321,26 @@ describe('a message that bytes are likely to follow', () => {
     await other.device.saw('{"type":"assign","id":"silent"');
   });
 
+  it('does not wait for visitors where devices speak first, after the first of them', async () => {
+    const { host, device } = await rawPair();
+    const visit = async (id: string, meanwhile: () => void): Promise<void> => {
+      const visitor = await tcpPair(cleanup);
+      const over = host.offer(visitor.inside, visitorOf(id));
+      meanwhile();
+      await device.saw(`{"type":"assign","id":"${id}"`);
+      device.message({ type: 'accepted', id }).binary('220 hello');
+      await once(visitor.outside, 'data');
+      visitor.outside.end('QUIT');
+      await until('all of it has come', () => device.data.toString().endsWith('QUIT'));
+      device.data = Buffer.alloc(0);
+      device.end().message({ type: 'idle', id });
+      await over;
+    };
+    await visit('first', pass);
+    await visit('second', () => {});
+    expect(putOff).toEqual([]);
+  });
+
   it('does not wait while the peer has more to say that waits for it', async () => {
     const question = randomBytes(100_000);
     const local = await tcpPair(cleanup);
