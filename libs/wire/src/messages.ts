@@ -218,15 +218,16 @@ function fieldsFault(
   return undefined;
 }
 
+/** Addresses, and names as the edge's. */
+const VISITOR = '[A-Za-z0-9_.:[\\]-]{0,64}';
+
 /**
  * What each visitor of a warm transfer takes: written by `encodePlain`, and read, without JSON, which would cost a twentieth of the
  * agent's CPU for a short visit. Whatever is not written just so, or has more to say, goes by JSON as all others do.
  */
 const PLAIN_ANSWER = new RegExp(`^\\{"type":"(accepted|idle)","id":"(${ID})"\\}$`);
-const PLAIN_ASSIGN = new RegExp(
-  `^\\{"type":"assign","id":"(${ID})","port":([1-9][0-9]{0,4}),"visitor":"([0-9A-Fa-f.:[\\]]{0,64})"\\}$`,
-);
-const PLAIN_VISITOR = /^[0-9A-Fa-f.:[\]]{0,64}$/;
+const PLAIN_ASSIGN = new RegExp(`^\\{"type":"assign","id":"(${ID})","port":([1-9][0-9]{0,4}),"visitor":"(${VISITOR})"\\}$`);
+const PLAIN_VISITOR = new RegExp(`^${VISITOR}$`);
 
 /** Undefined for what has to be checked field by field. */
 function encodePlain(message: Message): string | undefined {

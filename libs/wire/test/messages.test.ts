@@ -25,7 +25,7 @@ describe('messages', () => {
     const visitors = fc.oneof(
       fc.ipV4(),
       fc.ipV6(),
-      fc.constantFrom('', '1.2.3.4:5', '[::1]:9', 'a"b', 'x y', '\\u0041'),
+      fc.constantFrom('', '1.2.3.4:5', '[::1]:9', 'edge:k3_Xz-9', 'a"b', 'x y', '\\u0041'),
       fc.string(),
     );
     const ports = fc.oneof(fc.integer({ min: -1, max: 70_000 }), fc.constantFrom(1, 65_535, 65_536, 1.5, 1e21));
