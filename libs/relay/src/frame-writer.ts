@@ -23,6 +23,7 @@ const CONTROL_BACKLOG = 4096;
 
 /** Frames of messages go into the write of the data behind them up to this size: copying costs less than a system call. */
 const JOINED_BYTES = 16 * 1024;
+
 /** Writes frames to an upgraded socket. Writes to a socket that has ended are left out: its 'close' tells the owner. */
 export class FrameWriter {
   readonly maxFrame: number;

@@ -20,6 +20,8 @@ export interface LocalTarget {
  * @throws CulvertError `local_timeout`, `local_refused` for every other failure (the cause is kept), `bye` when aborted.
  */
 export function connectLocal(target: LocalTarget): Promise<net.Socket> {
+  const { signal } = target;
+  if (signal?.aborted) return Promise.reject(new CulvertError('bye', 'stopped by the caller', { cause: signal.reason }));
   return new Promise((resolve, reject) => new Attempt(target, resolve, reject));
 }
 
@@ -50,7 +52,6 @@ class Attempt {
     });
     sweep.add(this, this.#limitMs);
     signal?.addEventListener('abort', this.#onAbort, { once: true });
-    if (signal?.aborted) this.#onAbort();
   }
 
   /** For the sweep. */
