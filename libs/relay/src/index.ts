@@ -8,6 +8,7 @@ export * from './inline-splice.ts';
 export { InlineStream } from './inline-stream.ts';
 export { bytesInKernel } from './kernel-pipe.ts';
 export * from './local.ts';
+export { type Member, Members } from './members.ts';
 export { Pace, type Paced } from './pace.ts';
 export * from './pipe.ts';
 export * from './slab.ts';

@@ -2,7 +2,7 @@ import type net from 'node:net';
 import { CulvertError, DEFAULT_LIMITS } from '@culvert/contracts';
 import { connectAdoptable } from './adopt.ts';
 import type { StopSignal } from './stop.ts';
-import { sweep } from './sweep.ts';
+import { type Swept, sweep } from './sweep.ts';
 
 export interface LocalTarget {
   /** Name or address; a name with several addresses is tried as RFC 8305 says. */
@@ -26,7 +26,8 @@ export function connectLocal(target: LocalTarget): Promise<net.Socket> {
 }
 
 /** Its deadline is watched by the sweep: a timer each would cost more than the rest of it. */
-class Attempt {
+class Attempt implements Swept {
+  place: number | undefined = undefined;
   readonly #where: string;
   readonly #limitMs: number;
   readonly #until: number;

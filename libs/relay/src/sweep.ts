@@ -1,5 +1,7 @@
+import { type Member, Members } from './members.ts';
+
 /** Something with deadlines. Times are milliseconds of `performance.now()`. */
-export interface Swept {
+export interface Swept extends Member {
   /** Called about every `SWEEP_MS`; must not throw. */
   check(now: number): void;
 }
@@ -13,22 +15,19 @@ const FINEST_MS = 5;
  * goes faster when somebody has short deadlines (scaled-down limits in tests).
  */
 class Sweep {
-  readonly #swept = new Map<Swept, number>();
+  readonly #swept = new Members<Swept>();
   #timer: NodeJS.Timeout | undefined;
   #periodMs = 0;
 
   /** @param shortestMs The shortest deadline of the newcomer; it fires at most a quarter of it late. */
   add(swept: Swept, shortestMs: number): void {
     const periodMs = Math.max(FINEST_MS, Math.min(SWEEP_MS, Math.floor(shortestMs / 4)));
-    this.#swept.set(swept, periodMs);
+    this.#swept.add(swept);
     if (this.#timer === undefined || periodMs < this.#periodMs) this.#run(periodMs);
   }
 
   delete(swept: Swept): void {
-    const periodMs = this.#swept.get(swept);
-    if (periodMs === undefined) return;
-    this.#swept.delete(swept);
-    if (this.#swept.size > 0) return;
+    if (!this.#swept.delete(swept) || this.#swept.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
   }
@@ -42,7 +41,7 @@ class Sweep {
     this.#periodMs = periodMs;
     this.#timer = setInterval(() => {
       const now = performance.now();
-      for (const swept of this.#swept.keys()) swept.check(now);
+      for (const swept of this.#swept) swept.check(now);
     }, periodMs);
     this.#timer.unref();
   }

@@ -4,7 +4,7 @@ import https from 'node:https';
 import net from 'node:net';
 import { CulvertError } from '@culvert/contracts';
 import { renderUpgrade } from '@culvert/wire';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import {
   adopt,
   connectLocal,
@@ -256,6 +256,9 @@ describe('a connection to a local target', () => {
     server.close();
     await expect(connectLocal({ host: '127.0.0.1', port })).rejects.toMatchObject({ code: 'local_refused' });
     await expect(connectLocal({ host: 'nowhere.invalid', port })).rejects.toMatchObject({ code: 'local_refused' });
+    const connect = vi.spyOn(net, 'connect');
     await expect(connectLocal({ host: '127.0.0.1', port, signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'bye' });
+    expect(connect).not.toHaveBeenCalled(); // for a caller who has stopped already, no connection is begun
+    connect.mockRestore();
   });
 });
