@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { CommandRequest, OperatorUse } from '@culvert/bus';
 import type { Endpoint, ErrorCode } from '@culvert/contracts';
-import type { Moved } from '@culvert/relay';
+import { type Member, Members, type Moved } from '@culvert/relay';
 import { customerOf, digestOf, type MovedBytes, TokenBucket } from '@culvert/service-kit';
 import { DevicePolicy } from './device-policy.ts';
 import { Slots } from './slots.ts';
@@ -11,7 +11,7 @@ import { type WarmBudget, WarmPool } from './warm-pool.ts';
 export type Tenure = CommandRequest<'listener.bind'>;
 
 /** A visitor who is served here. */
-export interface Visitor {
+export interface Visitor extends Member {
   /** The epoch of the tenure under which it was accepted, or of a later one that took it over while it waited. */
   epoch: number;
   /** The device's own number of the endpoint. */
@@ -46,7 +46,7 @@ export interface TenureWatcher {
 /** A device as this listener knows it: its present tenure, its visitors, its warm transfers. Exists while it is bound or has visitors. */
 export class Device {
   readonly name: string;
-  readonly visitors = new Set<Visitor>();
+  readonly visitors = new Members<Visitor>();
   readonly watchers = new Set<TenureWatcher>();
   readonly slots = new Slots();
   readonly policy = new DevicePolicy();

@@ -52,7 +52,7 @@ await runService({
     const budget = { waiting: 0 };
     const tenures = new Tenures(ports, log, budget);
     const grants = new WarmGrants(tenures, budget, limits);
-    const sum = (count: (device: { visitors: Set<unknown>; waiting: number }) => number): number => {
+    const sum = (count: (device: { visitors: { size: number }; waiting: number }) => number): number => {
       let total = 0;
       for (const device of tenures.devices()) total += count(device);
       return total;

@@ -75,6 +75,7 @@ export async function serveVisitor(
   socket.on('error', ignore); // without a listener Node would throw; 'close' follows
   const life = new Stopper();
   const visitor: Visitor = {
+    place: undefined,
     epoch: device.tenure?.epoch ?? 0,
     port: endpoint.port,
     waiting: true,

@@ -30,7 +30,7 @@ export class WarmPool {
   /** When one last came back from its visitor. */
   #returnedAt = Number.NEGATIVE_INFINITY;
   /** Visitors who wait for one to come back, the first one first. */
-  readonly #line = new Set<() => void>();
+  readonly #line: (() => void)[] = [];
 
   constructor(budget: WarmBudget) {
     this.#budget = budget;
@@ -51,10 +51,7 @@ export class WarmPool {
     this.#waiting.add(host);
     this.#budget.waiting += 1;
     if (!isNew) this.#returnedAt = performance.now();
-    for (const next of this.#line) {
-      next();
-      break;
-    }
+    this.#line[0]?.();
   }
 
   /**
@@ -66,12 +63,12 @@ export class WarmPool {
   soon(ms: number): Promise<void> | undefined {
     const serving = this.#members.size - this.#waiting.size;
     if (this.#waiting.size > 0 || performance.now() - this.#returnedAt > ms) return undefined;
-    if (this.#line.size >= serving * LINE_PER_SERVING) return undefined;
+    if (this.#line.length >= serving * LINE_PER_SERVING) return undefined;
     const latest = performance.now() + ms * MOST_WAITS;
     return new Promise<void>((resolve) => {
       const leave = (): void => {
         clearTimeout(timer);
-        this.#line.delete(leave);
+        this.#line.splice(this.#line.indexOf(leave), 1);
         resolve();
       };
       const look = (): void => {
@@ -81,7 +78,7 @@ export class WarmPool {
         else timer = setTimeout(look, until - now);
       };
       let timer = setTimeout(look, ms);
-      this.#line.add(leave);
+      this.#line.push(leave);
     });
   }
 
