@@ -2,6 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { NODE_FLAGS } from '../../local/src/node-flags.ts';
+import { SERVICES } from '../../local/src/replicas.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');
 const dockerfile = readFileSync(join(ROOT, 'deploy/images/Dockerfile'), 'utf8');
@@ -25,5 +27,12 @@ describe('the Dockerfile', () => {
     const versions = [...dockerfile.matchAll(/^ARG VERSION=(.+)$/gm)].map(([, said]) => said);
     expect(new Set(versions)).toEqual(new Set([version]));
     expect(compose).toContain(`CULVERT_VERSION:-${version}}`);
+  });
+
+  it('starts each service with the flags that it needs', () => {
+    for (const name of SERVICES) {
+      const words = ['/usr/local/bin/node', ...(NODE_FLAGS[name] ?? []), '/app/deploy/images/run.mjs', name];
+      expect(dockerfile).toContain(`ENTRYPOINT [${words.map((word) => `"${word}"`).join(', ')}]\n`);
+    }
   });
 });

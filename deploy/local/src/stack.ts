@@ -8,6 +8,7 @@ import { planEdge } from './edge.ts';
 import type { StateLock } from './lock.ts';
 import { Memory } from './memory.ts';
 import { planNats } from './nats.ts';
+import { NODE_FLAGS } from './node-flags.ts';
 import { splitPorts } from './port-split.ts';
 import { Reaper } from './reaper-client.ts';
 import { planRedis } from './redis.ts';
@@ -29,12 +30,6 @@ const STAGE_OF: Readonly<Record<ServiceName, number>> = {
 };
 
 const FIRST: ReadonlySet<ServiceName> = new Set(['lease-manager', 'tcp-listener']);
-
-/**
- * A small young generation, where connections live long and their set-up is much garbage: with V8's default, half as much
- * memory again stays for each device, and collections stop the process four times as long (docs/PERFORMANCE.md).
- */
-const NODE_FLAGS: Partial<Record<ServiceName, readonly string[]>> = { 'ws-ingress': ['--max-semi-space-size=2'] };
 
 const serviceEntry = (name: string): string => fileURLToPath(new URL(`../../../services/${name}/src/main.ts`, import.meta.url));
 

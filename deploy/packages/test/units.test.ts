@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { LIMITS } from '@culvert/contracts';
 import { afterAll, describe, expect, it } from 'vitest';
+import { NODE_FLAGS } from '../../local/src/node-flags.ts';
+import { SERVICES } from '../../local/src/replicas.ts';
 
 const UNITS = join(import.meta.dirname, '../../systemd');
 const names = readdirSync(UNITS);
@@ -43,6 +45,18 @@ describe('the systemd units', () => {
     const broken = join(root, 'etc/systemd/system/culvert-broken.service');
     writeFileSync(broken, readFileSync(join(UNITS, 'culvert-agent.service'), 'utf8').replace('PrivateTmp=', 'PrivatTmp='));
     expect(analyze(['verify', '--man=no', 'culvert-broken.service']).stderr).toContain('PrivatTmp');
+  });
+
+  it('start each service with the flags that it needs', () => {
+    for (const service of SERVICES) {
+      const name = names.find((file) => file.startsWith(`culvert-${service}`)) ?? '';
+      const words = [
+        '/usr/lib/culvert/node',
+        ...(NODE_FLAGS[service] ?? []),
+        `/usr/lib/culvert/server/services/${service}/src/main.ts`,
+      ];
+      expect(readFileSync(join(UNITS, name), 'utf8')).toContain(`\nExecStart=${words.join(' ')}\n`);
+    }
   });
 
   it('give services that wind down the time that their limits say', () => {
