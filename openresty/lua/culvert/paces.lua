@@ -16,7 +16,13 @@ local MOST_HELD = 1000
 local PURSE_S = 0.01
 local MOST_PURSES = 1000
 
+-- Times are sums of many steps, each of them rounded.
+local ROUNDING_S = 1e-6
+
 local M = {}
+
+--- Seconds, rounded up to what shared memory counts in; for less than that it would keep a key for ever.
+local function whole_ms(seconds) return math.max(1, math.ceil(seconds * 1000)) / 1000 end
 
 --- The rate that the policy of a device names, as text; `none` when it names none.
 local function load(key)
@@ -39,15 +45,20 @@ local function store()
   return known
 end
 
---- Takes `n` from a bucket. It is kept as the time at which it will be full again; two workers that take at the very same
---- moment may take them together.
+--- Takes `n` from a bucket. It is kept as the time at which it will be full again, and not kept any more by then. Workers may
+--- take at the very same moment: each adds what it takes, and takes it back where that was too much.
 local function takes_at_once(key, rate, n)
-  local now, step = ngx.now(), n / rate
-  local full_at = math.max(ngx.shared.culvert_paces:get(key) or 0, now) + step
-  local most_s = math.max(1, step)
-  if full_at - now > most_s then return false end
-  local _, err = ngx.shared.culvert_paces:set(key, full_at, most_s + 1)
-  if err then ngx.log(ngx.WARN, 'cannot keep the pace of ', key, ': ', err) end
+  local paces, now, step = ngx.shared.culvert_paces, ngx.now(), n / rate
+  local full_at, err = paces:incr(key, step, now, whole_ms(step))
+  if not full_at then
+    ngx.log(ngx.WARN, 'cannot keep the pace of ', key, ': ', err)
+    return true
+  end
+  if full_at - now > math.max(1, step) + ROUNDING_S then
+    paces:incr(key, -step)
+    return false
+  end
+  paces:expire(key, whole_ms(full_at - now))
   return true
 end
 
