@@ -27,12 +27,14 @@ async function pair(role: 'client' | 'server', maxFrame = 1 << 16) {
 }
 
 const IDLE = { type: 'idle', id: 'a' } as const;
+/** Where data begin in their buffer. */
+const PLACES = [
+  ['with room for the header', HEADROOM],
+  ['without', 0],
+] as const;
 
 describe.each(['client', 'server'] as const)('data of a %s', (role) => {
-  it.each([
-    ['with room for the header', HEADROOM],
-    ['without', 0],
-  ])('%s, share one write with a message that waited for them', async (_, from) => {
+  it.each(PLACES)('%s, share one write with a message that waited for them', async (_, from) => {
     const { writer, writes, got } = await pair(role);
     writer.messageBeforeData(IDLE);
     const flushed = vi.fn();
@@ -44,10 +46,7 @@ describe.each(['client', 'server'] as const)('data of a %s', (role) => {
     expect(got.texts).toEqual([JSON.stringify(IDLE)]);
   });
 
-  it.each([
-    ['with room for the header', HEADROOM],
-    ['without', 0],
-  ])('%s, come whole and behind the message, however many they are', async (_, from) => {
+  it.each(PLACES)('%s, come whole and behind the message, however many they are', async (_, from) => {
     const { writer, got, parser } = await pair(role);
     writer.messageBeforeData(IDLE);
     const payload = randomBytes(200_000);

@@ -29,7 +29,7 @@ export class WarmPool {
   #doubtedAt = Number.NEGATIVE_INFINITY;
   /** When one last came back from its visitor. */
   #returnedAt = Number.NEGATIVE_INFINITY;
-  /** Visitors who wait for one to come back, the first one first. */
+  /** Visitors who wait for one to come back, the first one first. No Set, for the reason of `Members`. */
   readonly #line: (() => void)[] = [];
 
   constructor(budget: WarmBudget) {
