@@ -12,9 +12,9 @@ import {
   OPCODE,
   putHeader,
 } from '@culvert/wire';
+import { bulkThread, type Loan, type OnBack, restOf } from './bulk.ts';
 import { CLOSE_INTERNAL, CLOSE_NO_CODE, CLOSE_NORMAL, type Role } from './ending.ts';
 import { flushSoon, notSoon } from './flush-soon.ts';
-import { isKernelSocket, type KernelPipe } from './kernel-pipe.ts';
 import { type MaskSource, maskSource } from './masks.ts';
 import { write } from './write.ts';
 
@@ -36,6 +36,9 @@ export class FrameWriter {
   /** Small frames of this turn that are not written yet, so that they share a system call. */
   #waiting: Buffer[] = [];
   #flushing = false;
+  /** The bulk thread writes frames: ours wait. */
+  #loan: Loan | undefined;
+  #ending = false;
 
   /**
    * @param maxBacklog Bytes of data that may wait at once (one read); control frames come on top.
@@ -87,16 +90,25 @@ export class FrameWriter {
     this.#socket.uncork();
   }
 
-  /** Whether a header in front of bytes is all they need, so that `pass` can be used. */
-  get passes(): boolean {
-    return (this.#role === 'server' || this.#zeroMask) && this.#socket.writable && isKernelSocket(this.#socket);
-  }
-
-  /** Sends `bytes[from..to)` and `more` bytes that are in the pipe as one frame, as `data` does; only while it `passes`. */
-  pass(pipe: KernelPipe, bytes: Buffer, from: number, to: number, more: number, flushed: () => void): void {
+  /**
+   * Has the bulk thread send what `from` says, `most` bytes a frame at most. What else is to be sent recalls it and waits meanwhile.
+   *
+   * @param flushed As of `data`, for what the socket has not taken when it comes back.
+   */
+  lend(from: net.Socket, most: number, flushed: () => void, back: OnBack): Loan | undefined {
+    const socket = this.#socket;
     this.flush();
-    const start = putHeader(bytes, from, to - from + more, OPCODE.binary, this.#mask());
-    pipe.forward(this.#socket, bytes, start, to, flushed);
+    if (!socket.writable || socket.writableLength > 0) return undefined;
+    const mask = this.#zeroMask ? 'zero' : 'random';
+    this.#loan = bulkThread()?.lend(from, socket, { most, role: this.#role, mask }, (report) => {
+      this.#loan = undefined;
+      const rest = report === undefined ? undefined : restOf(report);
+      if (rest !== undefined && socket.writable) write(socket, rest, flushed);
+      this.flush();
+      if (this.#ending) socket.destroySoon();
+      back(report);
+    });
+    return this.#loan;
   }
 
   /** One binary message in one frame; the payload is copied. */
@@ -136,6 +148,10 @@ export class FrameWriter {
   /** Writes what waits to share a system call with what follows. */
   readonly flush = (): void => {
     if (this.#waiting.length === 0) return;
+    if (this.#loan !== undefined) {
+      this.#loan.recall();
+      return;
+    }
     const frames = this.#joined();
     if (this.#socket.writable) write(this.#socket, frames, this.#onFlushed);
   };
@@ -159,6 +175,12 @@ export class FrameWriter {
   closeBack(close: number): void {
     this.#write(encodeClose(close === CLOSE_NO_CODE ? CLOSE_NORMAL : close, '', this.#mask()));
     this.flush();
+  }
+
+  /** Ends the socket behind all that was to be sent. */
+  endSoon(): void {
+    if (this.#loan === undefined) this.#socket.destroySoon();
+    else this.#ending = true;
   }
 
   #seal(header: Buffer, headerEnd: number, from: number, to: number, bytes: Buffer): number {

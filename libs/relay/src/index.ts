@@ -1,4 +1,5 @@
 export { adopt, type OnRead } from './adopt.ts';
+export { bulkBytes } from './bulk.ts';
 export * from './connect.ts';
 export * from './control-socket.ts';
 export * from './ending.ts';
@@ -6,7 +7,6 @@ export { FrameWriter } from './frame-writer.ts';
 export * from './inline-mux.ts';
 export * from './inline-splice.ts';
 export { InlineStream } from './inline-stream.ts';
-export { bytesInKernel } from './kernel-pipe.ts';
 export * from './local.ts';
 export { type Member, Members } from './members.ts';
 export { Pace, type Paced } from './pace.ts';

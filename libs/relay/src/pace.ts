@@ -30,6 +30,11 @@ export class Pace {
     this.#left = this.share;
   }
 
+  /** Whether it holds anybody at all. */
+  get limited(): boolean {
+    return this.#rate !== Number.POSITIVE_INFINITY;
+  }
+
   /** Largest read, in bytes. */
   get share(): number {
     return Math.max(LEAST_SHARE, Math.floor(this.#rate / SHARE));

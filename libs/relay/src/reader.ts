@@ -1,7 +1,7 @@
 import type net from 'node:net';
 import { HEADROOM } from '@culvert/wire';
 import { adopt, drain } from './adopt.ts';
-import { KernelMode, type KernelWay } from './kernel-way.ts';
+import type { Loan } from './bulk.ts';
 import type { Pace } from './pace.ts';
 import { RecordBuffer } from './record-buffer.ts';
 import { giveSlab, SLAB_SIZES, type SlabClass, takeSlab } from './slab.ts';
@@ -9,9 +9,6 @@ import { beside, noteLarge, noteSmall, noteTurn, type Owner } from './turns.ts';
 
 /** Shares of a turn that a bulk transfer takes at once while nobody waits for answers: to yield costs system calls. */
 const LONE_SHARES = 4;
-
-/** Bytes that go on within the kernel are cheaper: so many of them are worth one of a turn. */
-const KERNEL_WORTH = 2;
 
 const NOTHING = Buffer.alloc(0);
 
@@ -29,8 +26,8 @@ export interface ReaderOptions {
   use(bytes: Buffer, from: number, to: number): number;
   /** Bytes that had best come with one read, if known: a large read is made to end there. */
   ahead?(): number;
-  /** Default: all bytes are read. */
-  kernel?: KernelWay;
+  /** Has the bulk thread move what comes next; `back` says that it is over. Undefined, and by default: it is read here. */
+  lend?(back: () => void): Loan | undefined;
 }
 
 /**
@@ -40,6 +37,7 @@ export interface ReaderOptions {
  *        \--use() left a rest, stop()---> waiting --start()----> reading
  *        \--its share of the turn is used up--> next turn
  *        \--the pace holds it----------> waiting --update()---> reading
+ *        \--bulk that the sink takes---> lent ----back--------> reading
  *
  * So at most one read per direction is unflushed, whatever the peer does. The slab stays the same while it waits.
  */
@@ -73,7 +71,7 @@ export class Reader {
   #wanted: SlabClass = 0;
   #smallReads = 0;
   #turn = 0;
-  readonly #kernel: KernelMode;
+  #loan: Loan | undefined;
   #corked: net.Socket | undefined;
   /** Of a TLS socket: what this turn has brought. */
   #records: RecordBuffer | undefined;
@@ -81,7 +79,6 @@ export class Reader {
 
   constructor(options: ReaderOptions) {
     this.#options = options;
-    this.#kernel = new KernelMode(options.kernel);
     this.#start = options.ahead === undefined ? HEADROOM : 0;
   }
 
@@ -114,6 +111,16 @@ export class Reader {
   stop(): void {
     this.#stopped = true;
     this.update();
+  }
+
+  /** The bulk thread has it. */
+  get lent(): boolean {
+    return this.#loan !== undefined;
+  }
+
+  /** Asks for it, if the bulk thread has it. */
+  recall(): void {
+    this.#loan?.recall();
   }
 
   /** Bytes are waiting for a place. */
@@ -165,6 +172,7 @@ export class Reader {
    */
   detach(): Buffer | undefined {
     this.stop();
+    this.recall();
     const rest = this.#rest;
     this.#slab = undefined;
     this.#held = undefined;
@@ -176,7 +184,7 @@ export class Reader {
   }
 
   #open(): boolean {
-    if (this.#stopped || this.#yielding || this.#rest !== undefined || this.#backlog()) return false;
+    if (this.#stopped || this.#yielding || this.#loan !== undefined || this.#rest !== undefined || this.#backlog()) return false;
     return this.pace === undefined || !this.pace.holds(this);
   }
 
@@ -211,7 +219,7 @@ export class Reader {
       this.#held = this.#slab; // what was read last may still be in a write
       this.#slab = undefined;
     }
-    const room = this.#kernel.peek() || this.#aligned(Math.min(SLAB_SIZES[this.#wanted], this.#most()));
+    const room = this.#aligned(Math.min(SLAB_SIZES[this.#wanted], this.#most()));
     if (this.#slab === undefined || this.#wanted !== this.#size) {
       if (this.#slab !== undefined) giveSlab(this.#slab);
       this.#size = this.#wanted;
@@ -232,61 +240,60 @@ export class Reader {
     const slab = this.#slab;
     if (slab === undefined) return false;
     this.reads++;
-    const brought = count + this.#pass(slab, count);
-    this.pace?.spend(brought);
-    this.#measure(brought);
+    this.#use(slab, this.#start, this.#start + count);
+    this.pace?.spend(count);
+    this.#measure(count);
     this.#reading = this.#open();
     return this.#reading;
   };
 
-  /** Hands a read on; returns how many bytes went on behind it, within the kernel. */
-  #pass(slab: Buffer, count: number): number {
-    const to = this.#start + count;
-    if (!this.#kernel.on) {
-      this.#use(slab, this.#start, to);
-      return 0;
-    }
-    const most = Math.max(0, Math.min(this.#most() - count, slab.length - to)); // read before it grew, or was given less
-    this.#using = true;
-    const { at, more } = this.#kernel.pass(slab, this.#start, to, most);
-    this.#using = false;
-    if (at < to) this.#use(slab, at, to);
-    this.#kernel.passed(this.#flushed);
-    return more;
-  }
-
   /** Beside somebody's small requests, one read is at most the share of a turn; among bulk transfers, it may be large. */
   #most(): number {
     const { maxRead, turnBytes } = this.#options;
-    const share = this.#kernel.on ? turnBytes * KERNEL_WORTH : turnBytes;
-    const most = beside(this.#options.owner) ? Math.min(maxRead, share) : maxRead;
+    const most = beside(this.#options.owner) ? Math.min(maxRead, turnBytes) : maxRead;
     return this.pace === undefined ? most : Math.min(most, this.pace.share);
   }
 
-  /** Grows after a full read, shrinks after four small ones, and yields when its share of the turn is used up. */
+  /** Grows after a full read, shrinks after four small ones, and yields when its share of the turn is used up, unless the bulk thread takes it. */
   #measure(count: number): void {
     const { owner, turnBytes } = this.#options;
-    if (count < (this.#kernel.on ? SLAB_SIZES[1] : this.#room)) {
+    if (count < this.#room) {
       if (count < SLAB_SIZES[0] && this.#size === 0) noteSmall(owner); // else it is the tail of a bulk transfer
       this.#turn = 0; // a short read ends libuv's loop: others are served before the next one
       if (this.#size > 0 && count < SLAB_SIZES[this.#size] >> 3 && ++this.#smallReads > 3) {
         this.#smallReads = 0;
         this.#wanted = (this.#size - 1) as SlabClass;
-        this.#kernel.leave();
       }
       return;
     }
     this.#smallReads = 0;
     if (this.#size > 0) noteLarge(owner);
-    if (this.#size < 2 && SLAB_SIZES[this.#size] < this.#most()) this.#wanted = (this.#size + 1) as SlabClass;
-    if (this.#wanted === 2) this.#kernel.enter(this.#flushed);
-    this.#turn += this.#kernel.on ? count / KERNEL_WORTH : count;
+    const most = this.#most();
+    if (this.#size < 2 && SLAB_SIZES[this.#size] < most) this.#wanted = (this.#size + 1) as SlabClass;
+    if (SLAB_SIZES[this.#wanted] >= most && this.#lend()) return;
+    this.#turn += count;
     if (this.#turn < turnBytes || (this.#turn < turnBytes * LONE_SHARES && !beside(this.#options.owner))) return;
     this.#turn = 0;
     noteTurn();
     this.#yielding = true;
     setImmediate(this.#nextTurn);
   }
+
+  /** Only what is sent as fast as it is read, and by nobody's pace. */
+  #lend(): boolean {
+    const { lend } = this.#options;
+    if (lend === undefined || this.#stopped || this.#rest !== undefined || !this.#flushed || this.pace?.limited === true)
+      return false;
+    this.#loan = lend(this.#back);
+    return this.#loan !== undefined;
+  }
+
+  readonly #back = (): void => {
+    this.#loan = undefined;
+    this.#turn = 0;
+    this.reads++;
+    this.update();
+  };
 
   readonly #nextTurn = (): void => {
     this.#yielding = false;

@@ -1,11 +1,12 @@
 import net from 'node:net';
 import type { ErrorCode, Limits, VisitorOutcome } from '@culvert/contracts';
 import { bytesTaken, reset } from './adopt.ts';
+import { endBroken, type Loan, restOf } from './bulk.ts';
+import type { BulkReport } from './bulk-job.ts';
 import { outcomeOf, outcomeOfTcp, type Role } from './ending.ts';
 import { FlushWatch } from './flush-watch.ts';
 import type { FrameWriter } from './frame-writer.ts';
 import { Keepalive } from './keepalive.ts';
-import { isKernelSocket, type KernelPipe } from './kernel-pipe.ts';
 import type { Pace } from './pace.ts';
 import { Reader } from './reader.ts';
 import { SLAB_SIZES } from './slab.ts';
@@ -38,8 +39,10 @@ export interface Link {
   readonly maxFrame: number;
   /** Sends bytes as binary frames; with HEADROOM free bytes before `from`, unless `from` is 0. */
   sendData(bytes: Buffer, from: number, to: number, flushed: () => void): void;
-  /** What writes its frames, where bytes can go by way of the kernel. */
-  readonly frames?: Pick<FrameWriter, 'passes' | 'pass' | 'flush'>;
+  /** What writes its frames, where it is a connection of its own. */
+  readonly frames?: Pick<FrameWriter, 'lend' | 'flush'>;
+  /** What reads its frames, there as well. */
+  readonly reader?: Pick<Reader, 'lent' | 'recall'>;
   /** END; a `flush` of the frames follows. */
   sendEnd(): void;
   /** The splice is over; `code` is what the WebSocket has to be closed with, undefined when it is in order. */
@@ -103,11 +106,7 @@ export class Splice {
       maxRead: Math.min(limits.TRANSFER_BUFFER_BYTES, maxFrame),
       turnBytes: limits.TURN_BYTES,
       use: (bytes, from, to) => this.#sendUp(bytes, from, to),
-      kernel: {
-        peek: () =>
-          this.#link.frames?.passes === true && !this.#probation && !this.#settled && isKernelSocket(this.#tcp) ? PEEK_BYTES : 0,
-        pass: (pipe, bytes, from, to, most) => this.#passUp(pipe, bytes, from, to, most),
-      },
+      lend: (back) => this.#lendUp(back),
     });
     this.#tcp = this.#reader.attach(tcp);
     this.#reader.sink = link.socket;
@@ -187,19 +186,19 @@ export class Splice {
     if (!this.#tcp.destroyed) write(this.#tcp, bytes.subarray(from, to), this.#flushedDown);
   }
 
-  /** Like `handOn`, with up to `count` bytes behind what was gathered that the WebSocket has, which are not read. Returns how many. */
-  passDown(pipe: KernelPipe, bytes: Buffer, to: number, count: number): number {
-    if (this.#gathered?.bytes !== bytes) this.handOn();
-    const { from, to: end } = this.#gathered ?? { from: to, to };
-    this.#gathered = undefined;
-    const more = pipe.fill(this.#link.socket, count);
-    this.#down += more;
-    pipe.forward(this.#tcp, bytes, from, end, this.#flushedDown);
-    return more;
+  /** Whether what comes for the TCP side may be moved by the bulk thread, who says how far it came to `tookBulk`. */
+  get takesBulk(): boolean {
+    return !this.#settled && !this.downEnded && !this.#probation;
   }
 
-  get takesFromKernel(): boolean {
-    return !this.#settled && !this.downEnded && !this.#probation && isKernelSocket(this.#tcp);
+  /** The bulk thread has given the TCP socket data. */
+  tookBulk(report: BulkReport): void {
+    this.#down += report.moved;
+    this.tcpSpokeFirst ??= false;
+    const rest = restOf(report);
+    if (rest !== undefined && !this.#tcp.destroyed) write(this.#tcp, rest, this.#flushedDown);
+    endBroken(report, this.#link.socket, this.#tcp);
+    if (this.#finHeld && !this.upEnded && !this.#settled && !this.#tcp.destroyed) this.#endUp();
   }
 
   /** END came for the TCP side. */
@@ -258,7 +257,7 @@ export class Splice {
     if (mark !== this.#lingerMark) {
       this.#lingerMark = mark;
       this.#lingerSince = now;
-    } else if (this.#tcp.writableLength > 0 || this.#link.socket.writableLength > 0) {
+    } else if (this.#lent || this.#tcp.writableLength > 0 || this.#link.socket.writableLength > 0) {
       this.#lingerSince = now; // somebody is slow, not silent: the write deadline watches
     } else if (now - this.#lingerSince >= LINGER_MS) this.#cut('linger_expired');
   }
@@ -281,13 +280,23 @@ export class Splice {
     return to;
   }
 
-  #passUp(pipe: KernelPipe, bytes: Buffer, from: number, to: number, most: number): { at: number; more: number } {
-    const { frames } = this.#link;
-    if (this.#settled || frames?.passes !== true) return { at: this.#sendUp(bytes, from, to), more: 0 };
-    const more = pipe.fill(this.#tcp, most);
-    this.#up += to - from + more;
-    frames.pass(pipe, bytes, from, to, more, this.#reader.flushed);
-    return { at: to, more };
+  /** The bulk thread has either direction. */
+  get #lent(): boolean {
+    return this.#reader.lent || this.#link.reader?.lent === true;
+  }
+
+  #lendUp(back: () => void): Loan | undefined {
+    const { frames, socket, limits, maxFrame } = this.#link;
+    if (this.#settled || this.#probation || frames === undefined) return undefined;
+    const most = Math.min(limits.TRANSFER_BUFFER_BYTES, maxFrame);
+    return frames.lend(this.#tcp, most, this.#reader.flushed, (report) => {
+      if (report === undefined) socket.destroy();
+      else {
+        this.#up += report.moved;
+        endBroken(report, this.#tcp, socket);
+      }
+      back();
+    });
   }
 
   #endUp(): void {
@@ -299,8 +308,11 @@ export class Splice {
 
   readonly #tcpOnEnd = (): void => {
     if (this.#settled) return;
-    if (this.#probation) this.#finHeld = true;
-    else this.#endUp();
+    // Of a socket that broke, the system tells only once: the bulk thread, which writes it, may know better.
+    const { reader } = this.#link;
+    this.#finHeld = this.#probation || reader?.lent === true;
+    if (!this.#finHeld) this.#endUp();
+    else reader?.recall();
   };
 
   readonly #advance = (): void => {
@@ -317,9 +329,6 @@ export class Splice {
 function closesInOrder(tcp: net.Socket): boolean {
   return tcp instanceof net.Socket && !tcp.destroyed && tcp.writableLength === 0 && !('encrypted' in tcp);
 }
-
-/** Of bulk that goes on within the kernel, one read takes so many bytes: Node says only so that there are more. */
-const PEEK_BYTES = 16;
 
 function ignore(): void {}
 

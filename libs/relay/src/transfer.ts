@@ -1,11 +1,11 @@
 import type net from 'node:net';
 import { CulvertError, DEAD_AFTER_HEARTBEATS, DEFAULT_LIMITS, type ErrorCode, type VisitorOutcome } from '@culvert/contracts';
-import { decodeMessage, FrameParser, HEADROOM, type Message } from '@culvert/wire';
+import { decodeMessage, FrameParser, type Message } from '@culvert/wire';
+import { bulkThread, type Loan } from './bulk.ts';
 import { codeOfAbort, codeOfEnding, outcomeOf, outcomeOfClose, type Role } from './ending.ts';
 import { FlushWatch } from './flush-watch.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { Keepalive } from './keepalive.ts';
-import { isKernelSocket, type KernelPipe } from './kernel-pipe.ts';
 import type { Pace } from './pace.ts';
 import { Reader } from './reader.ts';
 import { SLAB_SIZES } from './slab.ts';
@@ -116,10 +116,7 @@ export class Transfer {
       turnBytes: limits.TURN_BYTES,
       use: (bytes, from, to) => this.#push(bytes, from, to),
       ahead: () => this.#parser.ahead,
-      kernel: {
-        peek: () => this.#peek(),
-        pass: (pipe, bytes, from, to, most) => this.#pass(pipe, bytes, from, to, most),
-      },
+      lend: (back) => this.#lendDown(back),
     });
     this.#socket = this.#reader.attach(socket, options.head);
     this.#writer = new FrameWriter(this.#socket, options, limits.TRANSFER_BUFFER_BYTES, () => {
@@ -136,6 +133,7 @@ export class Transfer {
       maxFrame: this.#writer.maxFrame,
       sendData: (bytes, from, to, flushed) => this.#writer.data(bytes, from, to, flushed),
       frames: this.#writer,
+      reader: this.#reader,
       sendEnd: () => this.#writer.end(),
       spliceOver: (code) => this.#spliceOver(code),
     };
@@ -314,23 +312,19 @@ export class Transfer {
     }
   }
 
-  /** Bytes to be read before the payload of a frame goes to the visitor's socket within the kernel; 0: all. */
-  #peek(): number {
-    if (this.#splice?.takesFromKernel !== true || !isKernelSocket(this.#socket)) return 0;
-    return this.#parser.skippable > 0 ? HEADROOM : this.#parser.headerAhead;
-  }
-
-  #pass(pipe: KernelPipe, bytes: Buffer, from: number, to: number, most: number): { at: number; more: number } {
-    const at = this.#parse(bytes, from, to);
+  #lendDown(back: () => void): Loan | undefined {
     const splice = this.#splice;
-    const count = Math.min(most, this.#parser.skippable);
-    if (count === 0 || splice?.takesFromKernel !== true || this.#phase !== 'open') {
-      splice?.handOn();
-      return { at, more: 0 };
-    }
-    const more = splice.passDown(pipe, bytes, to, count);
-    this.#parser.skip(more);
-    return { at, more };
+    const { place } = this.#parser;
+    if (place === undefined || this.#phase !== 'open' || splice?.takesBulk !== true) return undefined;
+    const order = { most: this.#limits.TRANSFER_BUFFER_BYTES, role: this.role, place };
+    return bulkThread()?.lend(this.#socket, splice.tcp, order, (report) => {
+      if (report?.place === undefined) this.#socket.destroy();
+      else {
+        this.#parser.resume(report.place);
+        splice.tookBulk(report);
+      }
+      back();
+    });
   }
 
   #fail(code: ErrorCode, reason: string): void {
@@ -396,6 +390,7 @@ export class Transfer {
     this.#reader.pace = undefined;
     if (this.#recycling === undefined) this.#stray = 'fault';
     this.#parser.hold = this.#stray === 'hold' && this.#phase === 'open';
+    this.#reader.recall();
     this.#reader.update();
   }
 
@@ -414,7 +409,7 @@ export class Transfer {
       this.#writer.closeBack(close);
       if (splice !== undefined && !splice.bothEnded) splice.settle(this.#goneOutcome, undefined);
     }
-    this.#socket.destroySoon();
+    this.#writer.endSoon();
   }
 
   /** From here on, what comes is read for the peer's close frame only. */
@@ -425,6 +420,7 @@ export class Transfer {
     this.#closeBy = performance.now() + this.#limits.CLOSE_MS;
     this.#parser.hold = false;
     this.#reader.sink = undefined;
+    this.#reader.recall();
     this.#reader.update();
   }
 

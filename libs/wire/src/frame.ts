@@ -41,6 +41,37 @@ export function putHeader(
   return start;
 }
 
+/** Where a stream of frames stands: in a binary message that came in one frame, or behind one. */
+export interface BinaryPlace {
+  /** Bytes of its payload that are still to come; 0: the next byte begins another frame. */
+  left: number;
+  /** Its mask, as it goes for the next byte. All zero: none. */
+  mask: Uint8Array;
+}
+
+/**
+ * The header of a binary message that comes whole in one frame and is not empty, at the beginning of `bytes`.
+ *
+ * @param masked Frames must have a mask: they are a client's.
+ * @returns Undefined for everything else, valid or not, and for headers that are not complete.
+ */
+export function readBinaryHeader(
+  bytes: Uint8Array,
+  masked: boolean,
+): { size: number; length: number; mask: Uint8Array } | undefined {
+  const [first, second] = bytes;
+  if (first !== (0x80 | OPCODE.binary) || second === undefined || second >= 0x80 !== masked) return undefined;
+  const short = second & 0x7f;
+  const extended = short < 126 ? 0 : short === 126 ? 2 : 8;
+  const size = 2 + extended + (masked ? 4 : 0);
+  if (bytes.length < size) return undefined;
+  let length = extended === 0 ? short : 0;
+  for (let i = 2; i < 2 + extended; i++) length = length * 256 + (bytes[i] as number);
+  const least = extended === 0 ? 1 : extended === 2 ? 126 : 65_536;
+  if (length < least || length > Number.MAX_SAFE_INTEGER) return undefined;
+  return { size, length, mask: masked ? Uint8Array.from(bytes.subarray(size - 4, size)) : new Uint8Array(4) };
+}
+
 /** A whole frame in a buffer of its own; the payload is copied, and masked when there is a mask. */
 export function encodeFrame(opcode: Opcode, payload: Uint8Array, mask?: Uint8Array): Buffer {
   const bytes = Buffer.allocUnsafe(HEADROOM + payload.length);

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { CulvertError, DEFAULT_LIMITS, type ErrorCode } from '@culvert/contracts';
-import { CONTROL_PAYLOAD_MAX, OPCODE } from './frame.ts';
+import { type BinaryPlace, CONTROL_PAYLOAD_MAX, OPCODE } from './frame.ts';
 import { applyMask } from './mask.ts';
 
 /** What a parser tells. All calls are made from within `push`, in the order of the stream. */
@@ -71,9 +71,6 @@ export class FrameParser {
   #streamed = false;
   /** Header and payload of the last frame whose payload was. */
   #lastSize = 0;
-  #lastHeader = 0;
-  /** The mask of this frame is not zero. */
-  #hidden = false;
 
   constructor(options: FrameParserOptions, handler: FrameHandler) {
     this.#handler = handler;
@@ -91,22 +88,27 @@ export class FrameParser {
     return Math.max(0, this.#lastSize - this.#got);
   }
 
-  /** Bytes of the present frame that may go on without being pushed, as `skip` is told then: payload of a binary message that no mask hides. */
-  get skippable(): number {
-    if (this.#phase !== 'payload' || !this.#streamed || this.#hidden || this.hold || this.#fault !== undefined) return 0;
-    return this.#left;
+  /**
+   * Where the stream stands, for who reads on in place of this parser, binary messages only, and says to `resume` how far it came. Undefined
+   * where the stream is within anything else, or data are held.
+   */
+  get place(): BinaryPlace | undefined {
+    if (!this.#streamed || !this.#fin || this.#opcode !== OPCODE.binary || this.hold || this.#fault !== undefined)
+      return undefined;
+    if (this.#phase === 'payload') {
+      const phase = this.#length - this.#left;
+      return { left: this.#left, mask: this.#mask.map((_, i) => this.#mask[(phase + i) & 3] as number) };
+    }
+    return this.#phase === 'header' && this.#got === 0 ? { left: 0, mask: this.#mask.slice() } : undefined;
   }
 
-  /** Bytes to be pushed before the next frame's payload is skippable, if it is like the last one; 0 where that was hidden by a mask. */
-  get headerAhead(): number {
-    return this.#streamed && !this.#hidden && this.#phase === 'header' ? this.#lastHeader - this.#got : 0;
-  }
-
-  /** So many bytes, at most `skippable`, went on without being pushed. */
-  skip(count: number): void {
-    if (count === 0) return;
-    this.#left -= count;
-    if (this.#left === 0) this.#closeFrame();
+  resume(place: BinaryPlace): void {
+    this.#left = this.#length = place.left;
+    this.#mask.set(place.mask);
+    this.#phase = place.left > 0 ? 'payload' : 'header';
+    if (place.left > 0) return;
+    this.#got = 0;
+    this.#need = 2;
   }
 
   /** Whether the peer's close frame has been read. */
@@ -213,9 +215,7 @@ export class FrameParser {
   #openFrame(): void {
     const header = this.#header;
     const length = this.#readLength();
-    let bits = 0;
-    if (this.#masked) for (let i = 0; i < 4; i++) bits |= this.#mask[i] = header[this.#need - 4 + i] as number;
-    this.#hidden = bits !== 0;
+    if (this.#masked) for (let i = 0; i < 4; i++) this.#mask[i] = header[this.#need - 4 + i] as number;
     if (this.#opcode === OPCODE.text && length > this.#maxText) {
       this.#fail('too_large', `a text message has ${length} bytes; expected at most ${this.#maxText}`);
     }
@@ -224,10 +224,7 @@ export class FrameParser {
     if (binary && length > most) this.#fail('too_large', `a binary frame has ${length} bytes; expected at most ${most}`);
     this.#streamed = binary && this.whole === 0;
     this.#length = this.#left = length;
-    if (this.#streamed) {
-      this.#lastSize = this.#need + length;
-      this.#lastHeader = this.#need;
-    }
+    if (this.#streamed) this.#lastSize = this.#need + length;
     this.#phase = 'payload';
     this.frames++;
   }

@@ -1,4 +1,4 @@
-import { bytesInKernel } from '@culvert/relay';
+import { bulkBytes } from '@culvert/relay';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 
 export interface ListenerMetrics {
@@ -58,15 +58,20 @@ export function createMetrics(registry: Registry, gauges: ListenerGauges): Liste
   gauge('culvert_dials_pending', 'Ids of dials that a transfer may still use', gauges.tickets);
   gauge('culvert_access_tickets', 'Tickets of operators that are not used yet', gauges.accessTickets);
   gauge('culvert_handshakes_pending', 'Handshakes of transfers under way', gauges.handshakes);
-  new Counter({
-    name: 'culvert_kernel_bytes_total',
-    help: 'Payload bytes that went from one socket to the other within the kernel, without being read',
-    registers,
-    collect() {
-      this.reset();
-      this.inc(bytesInKernel());
-    },
-  });
+  const counter = (name: string, help: string, read: () => number): void => {
+    new Counter({
+      name,
+      help,
+      registers,
+      collect() {
+        this.reset();
+        this.inc(read());
+      },
+    });
+  };
+  counter('culvert_bulk_bytes_total', 'Payload bytes that the bulk thread moved', () => bulkBytes().moved);
+  const unread = 'Payload bytes that went from one socket to the other within the kernel, without being read';
+  counter('culvert_kernel_bytes_total', unread, () => bulkBytes().unread);
   return {
     visitors: new Counter({
       name: 'culvert_visitors_total',
