@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 
 /**
- * Makes `dist/`, the package as it is published: the launcher and one bundle that needs no other package. The Node that the
+ * Makes `dist/`, the package as it is published: the launcher and bundles that need no other package. The Node that the
  * launcher falls back to stays an optional dependency.
  */
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
@@ -22,6 +22,10 @@ mkdirSync(join(out, 'bin'), { recursive: true });
 const bundle = await rolldown({ input: here('src/main.ts'), platform: 'node' });
 await bundle.write({ file: join(out, 'lib/main.js'), format: 'esm' });
 await bundle.close();
+// A thread is a file of its own; its directory is that of the bundle that starts it.
+const thread = await rolldown({ input: here('../../libs/relay/src/bulk-thread.ts'), platform: 'node' });
+await thread.write({ file: join(out, 'lib/bulk-thread.js'), format: 'esm' });
+await thread.close();
 copyFileSync(here('bin/culvert.mjs'), join(out, 'bin/culvert.mjs'));
 const manifest = {
   name: '@culvert/cli',

@@ -4,7 +4,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 
-/** Makes `dist/`, the package as it is published: one bundle that needs no other package, and its declarations. */
+/** Makes `dist/`, the package as it is published: bundles that need no other package, and their declarations. */
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const own = JSON.parse(readFileSync(here('package.json'), 'utf8')) as { version: string };
 const root = JSON.parse(readFileSync(here('../../package.json'), 'utf8')) as { license: string };
@@ -16,6 +16,10 @@ mkdirSync(out);
 const bundle = await rolldown({ input: here('src/index.ts'), platform: 'node' });
 await bundle.write({ file: join(out, 'index.js'), format: 'esm' });
 await bundle.close();
+// A thread is a file of its own; its directory is that of the bundle that starts it.
+const thread = await rolldown({ input: here('../../libs/relay/src/bulk-thread.ts'), platform: 'node' });
+await thread.write({ file: join(out, 'bulk-thread.js'), format: 'esm' });
+await thread.close();
 declare();
 const manifest = {
   name: '@culvert/agent',
@@ -24,7 +28,7 @@ const manifest = {
   license: root.license,
   type: 'module',
   exports: { '.': { types: './types/agent/sdk/src/index.d.ts', default: './index.js' } },
-  files: ['index.js', 'types'],
+  files: ['index.js', 'bulk-thread.js', 'types'],
   engines: { node: '>=22.18' },
 };
 writeFileSync(join(out, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);

@@ -1,8 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { cleanEnv } from './run-cli.ts';
 
@@ -43,6 +45,19 @@ describe('the published packages', () => {
     writeFileSync(join(dir, 'use.js'), script);
     expect(run(process.execPath, ['use.js'], dir).trim()).toBe('true');
   });
+
+  it.runIf(process.platform === 'linux')(
+    'bring the thread for bulk, which runs where koffi is installed beside them',
+    async () => {
+      symlinkSync(fileURLToPath(new URL('../../../node_modules/koffi', import.meta.url)), join(dir, 'node_modules/koffi'));
+      for (const bundle of ['cli/lib/main.js', 'agent/index.js']) {
+        const thread = new URL('bulk-thread.js', pathToFileURL(join(dir, 'node_modules/@culvert', bundle)));
+        const worker = new Worker(thread, { execArgv: [], workerData: { wake: 0 } });
+        expect(await once(worker, 'message')).toEqual([{ ready: true }]);
+        await worker.terminate();
+      }
+    },
+  );
 
   it('bring declarations that a strict compiler takes', () => {
     const script = [
