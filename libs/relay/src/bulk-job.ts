@@ -10,7 +10,7 @@ export interface BulkOrder {
   /** Descriptors of plain TCP sockets that do not block. They stay those of who gives the order, who reads and writes neither meanwhile. */
   from: number;
   to: number;
-  /** Largest read, in bytes. */
+  /** Largest read, in bytes; more than the largest slab holds is not read at once. */
   most: number;
   /** Our role on the WebSocket. */
   role: Role;
@@ -79,7 +79,7 @@ export class BulkJob {
     this.#place = place;
     this.#masks = maskSource(role, mask);
     const hidden = place === undefined ? role === 'client' && mask !== 'zero' : isHidden(place.mask);
-    this.#carrier = new (hidden ? BufferCarrier : PipeCarrier)(libc, order.most);
+    this.#carrier = new (hidden ? BufferCarrier : PipeCarrier)(libc);
     this.#since = this.#wentAt = now;
   }
 

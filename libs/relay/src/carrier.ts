@@ -10,6 +10,7 @@ import {
   SPLICE_F_MOVE,
   SPLICE_F_NONBLOCK,
 } from './libc.ts';
+import { giveSlab, SLAB_SIZES, takeSlab } from './slab.ts';
 
 /** Carries bytes from one socket to another. What the second one does not take stays in it: one `fill`, then `drain` until nothing is held. */
 export interface Carrier {
@@ -40,11 +41,11 @@ export class PipeCarrier implements Carrier {
   #piped = 0;
 
   /** @throws Error where there is no pipe to be had. */
-  constructor(libc: Libc, capacity: number) {
+  constructor(libc: Libc) {
     const ends: [number, number] = [-1, -1];
     if (libc.pipe2(ends, O_NONBLOCK | O_CLOEXEC) !== 0) throw new Error(`no pipe: errno ${libc.errno()}`);
     [this.#out, this.#in] = ends;
-    libc.fcntl(this.#in, F_SETPIPE_SZ, capacity); // where that is refused it holds less
+    libc.fcntl(this.#in, F_SETPIPE_SZ, SLAB_SIZES[2]); // where that is refused it holds less
     this.#libc = libc;
   }
 
@@ -104,9 +105,9 @@ export class BufferCarrier implements Carrier {
   #from = HEADROOM;
   #to = HEADROOM;
 
-  constructor(libc: Libc, capacity: number) {
+  constructor(libc: Libc) {
     this.#libc = libc;
-    this.#bytes = Buffer.allocUnsafeSlow(HEADROOM + capacity);
+    this.#bytes = takeSlab(2);
   }
 
   get held(): number {
@@ -143,5 +144,7 @@ export class BufferCarrier implements Carrier {
     return bytes;
   }
 
-  close(): void {}
+  close(): void {
+    giveSlab(this.#bytes);
+  }
 }
