@@ -7,7 +7,7 @@
  * The profiles themselves are kept in bench/profiles/<load>/, for Chrome's DevTools or `speedscope`.
  */
 import { fork } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { startStack } from '../harness/system.ts';
@@ -41,13 +41,12 @@ const HOOK = new URL('./profile/hook.ts', import.meta.url);
 const WARM_UP_MS = 10_000;
 const WRITTEN_MS = 20_000;
 
-async function written(file: string): Promise<CpuProfile> {
+async function written(file: string): Promise<void> {
   const until = Date.now() + WRITTEN_MS;
   while (!existsSync(file)) {
     if (Date.now() > until) throw new Error(`${file} was not written`);
     await new Promise((done) => setTimeout(done, 50));
   }
-  return JSON.parse(readFileSync(file, 'utf8')) as CpuProfile;
 }
 
 const { values, positionals } = commandLine({
@@ -98,10 +97,16 @@ try {
   const rest = before.map(({ id, pids, cpu }) => `${id} ${(((cpuSeconds(pids) - cpu) / seconds) * 100).toFixed(0)} %`);
   for (const { pid } of processes) process.kill(pid, 'SIGUSR2');
   for (const { id, pid } of processes) {
-    const { busy, top } = summarize(await written(`${dir}${pid}.cpuprofile`), most);
-    renameSync(`${dir}${pid}.cpuprofile`, `${dir}${id}.cpuprofile`);
-    console.log(`\n${id}: busy ${(busy * 100).toFixed(0)} % of ${seconds} s`);
-    for (const { where, share } of top) console.log(`  ${(share * 100).toFixed(1).padStart(5)} %  ${where}`);
+    await written(`${dir}${pid}.cpuprofile`); // after those of its other threads
+    const names = readdirSync(dir).filter((file) => file.startsWith(`${pid}.`));
+    for (const file of names) {
+      const own = `${dir}${file.replace(`${pid}`, id)}`;
+      renameSync(`${dir}${file}`, own);
+      const { busy, top } = summarize(JSON.parse(readFileSync(own, 'utf8')) as CpuProfile, most);
+      const thread = file === `${pid}.cpuprofile` ? '' : `, thread ${file.split('.')[1]}`;
+      console.log(`\n${id}${thread}: busy ${(busy * 100).toFixed(0)} % of ${seconds} s`);
+      for (const { where, share } of top) console.log(`  ${(share * 100).toFixed(1).padStart(5)} %  ${where}`);
+    }
   }
   console.log(`\nCPU of the others: ${rest.join(', ')}. Profiles: ${dir}`);
   await agent.stop();
