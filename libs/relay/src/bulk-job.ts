@@ -24,9 +24,10 @@ export interface BulkOrder {
  * Why a direction comes back:
  * `slice`: it has had its time; `recalled`: who lent it wants it; `still`: nothing moved for a while; `ended`: the source has;
  * `frame`: one comes that is no binary message in one frame, or has a mask where none was; `small`: it is no bulk any more;
- * `fault`: the sink broke if there is a rest, else the source; `unable`: this system does not do it.
+ * `fault`: the sink broke if there is a rest, else the source; `lacking`: there is no pipe to be had now; `unable`: this system does
+ * not do it.
  */
-export type BulkEnd = 'slice' | 'recalled' | 'still' | 'ended' | 'frame' | 'small' | 'fault' | 'unable';
+export type BulkEnd = 'slice' | 'recalled' | 'still' | 'ended' | 'frame' | 'small' | 'fault' | 'lacking' | 'unable';
 
 export interface BulkReport {
   end: BulkEnd;
@@ -69,7 +70,7 @@ export class BulkJob {
   #moved = 0;
   #errno = 0;
 
-  /** @throws Error where the system does not give what it takes. */
+  /** @throws Error where there is no pipe to be had. */
   constructor(order: BulkOrder, libc: Libc, now: number) {
     const { from, to, role, mask, place } = order;
     this.from = from;

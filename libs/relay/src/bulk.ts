@@ -11,6 +11,10 @@ import { type Swept, sweep } from './sweep.ts';
 const MOST_LOANS = 64;
 /** Without an answer for so long, the thread is given up, with whatever it has. An order lasts SLICE_MS. */
 const LOST_MS = 10_000;
+/** Between two looks no more than this counts: whoever stopped this process, or the machine, stopped the thread as well. */
+const LOOK_MS = 1_000;
+/** Where there was no pipe to be had, bulk is read and written for so long. */
+const LACKING_MS = 1_000;
 /** V8 of that thread has next to nothing to keep. */
 const RESOURCES = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 2 } as const;
 
@@ -26,6 +30,7 @@ export type OnBack = (report: BulkReport | undefined) => void;
 interface Lent {
   readonly from: number;
   readonly to: number;
+  /** By `#clock`. */
   readonly since: number;
   readonly back: OnBack;
 }
@@ -49,6 +54,10 @@ export class BulkThread implements Swept {
   readonly #loans = new Map<number, Lent>();
   #state: 'starting' | 'running' | 'unable' = 'starting';
   #lastId = 0;
+  /** Milliseconds that this process has been seen running while the thread had something. */
+  #clock = 0;
+  #lookedAt = 0;
+  #restsUntil = 0;
   readonly #one = Buffer.alloc(8);
 
   /** @throws Error where the system does not give what it takes. */
@@ -73,8 +82,8 @@ export class BulkThread implements Swept {
 
   /** Has one direction moved from one socket to the other, of which nobody reads the first and writes the second until `back`. */
   lend(from: net.Socket, to: net.Socket, order: Omit<BulkOrder, 'from' | 'to'>, back: OnBack): Loan | undefined {
-    if (!this.running || this.#loans.size >= MOST_LOANS) return undefined;
-    const lent = { from: this.#copy(from), to: this.#copy(to), since: performance.now(), back };
+    if (!this.running || this.#loans.size >= MOST_LOANS || performance.now() < this.#restsUntil) return undefined;
+    const lent = { from: this.#copy(from), to: this.#copy(to), since: this.#clock, back };
     if (lent.from < 0 || lent.to < 0) {
       this.#release(lent);
       return undefined;
@@ -91,8 +100,10 @@ export class BulkThread implements Swept {
 
   /** For the sweep. */
   check(now: number): void {
+    this.#clock += Math.min(now - this.#lookedAt, LOOK_MS);
+    this.#lookedAt = now;
     for (const { since } of this.#loans.values()) {
-      if (now - since < LOST_MS) continue;
+      if (this.#clock - since < LOST_MS) continue;
       this.#giveUp(`it has said nothing for ${LOST_MS} ms`);
       return;
     }
@@ -129,6 +140,7 @@ export class BulkThread implements Swept {
     this.moved += report.moved;
     this.unread += report.unread;
     if (report.end === 'unable') this.#state = 'unable';
+    if (report.end === 'lacking') this.#restsUntil = performance.now() + LACKING_MS;
     this.#end(answer.id, lent, report);
   }
 

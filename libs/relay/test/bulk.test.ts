@@ -258,7 +258,12 @@ describe.runIf(linux)('the bulk thread', () => {
       const [source, sink] = [await tcpPair(cleanup), await tcpPair(cleanup)];
       const back = vi.fn();
       expect(thread.lend(source.inside, sink.inside, { most: MOST, role: 'server' }, back)).toBeDefined();
-      if (what !== 'it failed') thread.check(performance.now() + 60_000);
+      if (what !== 'it failed') {
+        // One look after a minute says only that the process stood still.
+        for (let i = 0; i < 9; i++) thread.check(performance.now() + 60_000 * i);
+        expect(thread.running).toBe(true);
+        for (let i = 9; i < 12; i++) thread.check(performance.now() + 60_000 * i);
+      }
       await until('what it had comes back', () => back.mock.calls.length > 0, 20_000);
       expect(back).toHaveBeenCalledExactlyOnceWith(undefined);
       expect(thread.running).toBe(false);
@@ -289,6 +294,22 @@ describe.runIf(linux)('the bulk thread', () => {
     await until('they are closed', () => descriptorOf(gone) < 0);
     expect(thread.lend(gone, gone, order, back)).toBeUndefined();
     await until(`as many descriptors are open as before: ${before}`, () => open() <= before);
+  });
+
+  it('leaves bulk alone for a while when there is no pipe to be had', async () => {
+    const lacking = `import { parentPort } from 'node:worker_threads'; parentPort.postMessage({ ready: true });
+      const report = { end: 'lacking', errno: 0, moved: 0, unread: 0 };
+      parentPort.on('message', ({ id }) => parentPort.postMessage({ id, report }));`;
+    const thread = await started(script(lacking));
+    await until('it runs', () => thread.running, 20_000);
+    const [source, sink] = [await tcpPair(cleanup), await tcpPair(cleanup)];
+    const back = vi.fn();
+    const lend = () => thread.lend(source.inside, sink.inside, { most: MOST, role: 'server' }, back);
+    expect(lend()).toBeDefined();
+    await until('that is told', () => back.mock.calls.length > 0);
+    expect(lend()).toBeUndefined();
+    expect(thread.running).toBe(true);
+    await until('it is tried again', () => lend() !== undefined);
   });
 
   it('does not keep a process alive', async () => {
