@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto';
 import type net from 'node:net';
 import type { AssignMessage } from '@culvert/wire';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { bulkThread } from '../src/bulk.ts';
 import {
+  bulkBytes,
   connectWebSocket,
   type NotTaken,
   SLAB_SIZES,
@@ -91,7 +93,13 @@ describe('a warm transfer', () => {
     await device.saw('close 1000 bye');
   });
 
-  it('carries one visitor after the other, and no byte of one to the next', async () => {
+  it.each([
+    { what: 'a few bytes', up: 9000, down: 11_000 },
+    { what: 'bulk', up: 900_001, down: 1_100_001 },
+  ])('carries one visitor after the other, and no byte of one to the next: $what', async ({ what, up, down }) => {
+    if (what === 'bulk' && process.platform === 'linux')
+      await until('the bulk thread runs', () => bulkThread() !== undefined, 20_000);
+    const before = bulkBytes().moved;
     const locals: net.Socket[] = [];
     let idle = 0;
     const { host } = await warmPair(
@@ -105,7 +113,7 @@ describe('a warm transfer', () => {
     for (let i = 0; i < 20; i++) {
       await until('it is idle', () => host.idle);
       const visitor = await tcpPair(cleanup);
-      const [question, answer] = [randomBytes(1 + i * 9000), randomBytes(1 + i * 11_000)];
+      const [question, answer] = [randomBytes(1 + i * up), randomBytes(1 + i * down)];
       const atHost = host.offer(visitor.inside, visitorOf(`v${i}`));
       visitor.outside.end(question);
       await until('the device has a target', () => locals.length === i + 1);
@@ -116,6 +124,7 @@ describe('a warm transfer', () => {
       expect(await atHost).toEqual({ outcome: 'ok', toDevice: question.length, toVisitor: answer.length });
     }
     await until('the last visitor is served', () => idle === 20);
+    if (what === 'bulk' && process.platform === 'linux') expect(bulkBytes().moved).toBeGreaterThan(before);
   });
 
   it('sends the first bytes of a visitor before the device has answered, and the rest after', async () => {
