@@ -12,6 +12,9 @@ const OFFERED = 96 * MIB;
 /** What kernel buffers at their largest and an agent may take of a stalled transfer. */
 const TAKEN_MAX = 40 * MIB;
 const MEMORY_MAX = 24 * MIB;
+const WARM_UP = 8 * MIB;
+/** An agent may set up a thread, say, while bulk goes on without it. */
+const SET_UP_MS = 500;
 /** Nothing was taken for this long: it stands. */
 const STANDS_MS = 1_500;
 
@@ -28,6 +31,16 @@ async function untilItStands(taken: () => number, most: number): Promise<void> {
     } else if (performance.now() - since > STANDS_MS) return;
     await pause(20);
   }
+}
+
+/** Bulk there and back, twice, before memory is looked at: what an agent sets up once for it is no growth. */
+async function busy(transfer: Peer): Promise<void> {
+  for (let round = 1; round <= 2; round++) {
+    for (let sent = 0; sent < WARM_UP; sent += BLOCK.length) await transfer.send(BLOCK);
+    await until('bulk there and back', () => transfer.received > round * WARM_UP || transfer.over);
+    await pause(SET_UP_MS);
+  }
+  transfer.chunks.length = transfer.received = 0;
 }
 
 /** Another transfer of the same agent, and its pings, go on. */
@@ -62,7 +75,7 @@ export const PRESSURE: Item[] = [
       const other = await bench.server.open(control, 8);
       await other.send('x');
       await other.gets('an echo', 'x');
-      other.chunks.length = other.received = 0;
+      await busy(other);
       const before = agent.memory;
       let written = 0;
       const pump = (): void => {
@@ -115,7 +128,7 @@ export const PRESSURE: Item[] = [
       const other = await bench.server.open(control, 8);
       await other.send('x');
       await other.gets('an echo', 'x');
-      other.chunks.length = other.received = 0;
+      await busy(other);
       const before = agent.memory;
       const transfer = await bench.server.dial(control, 7);
       if (typeof transfer === 'string') return check(false, `the dial was refused as ${transfer}`);
