@@ -102,6 +102,7 @@ export class FrameWriter {
     const mask = this.#zeroMask ? 'zero' : 'random';
     this.#loan = bulkThread()?.lend(from, socket, { most, role: this.#role, mask }, (report) => {
       this.#loan = undefined;
+      if (report === undefined) socket.destroy(); // within a frame, perhaps: whatever followed would be taken for payload
       const rest = report === undefined ? undefined : restOf(report);
       if (rest !== undefined && socket.writable) write(socket, rest, flushed);
       this.flush();

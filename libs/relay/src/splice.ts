@@ -43,6 +43,8 @@ export interface Link {
   readonly frames?: Pick<FrameWriter, 'lend' | 'flush'>;
   /** What reads its frames, there as well. */
   readonly reader?: Pick<Reader, 'lent' | 'recall'>;
+  /** The bulk thread is lost, and how far it came nobody knows. */
+  lost?(): void;
   /** END; a `flush` of the frames follows. */
   sendEnd(): void;
   /** The splice is over; `code` is what the WebSocket has to be closed with, undefined when it is in order. */
@@ -290,7 +292,7 @@ export class Splice {
     if (this.#settled || this.#probation || frames === undefined) return undefined;
     const most = Math.min(limits.TRANSFER_BUFFER_BYTES, maxFrame);
     return frames.lend(this.#tcp, most, this.#reader.flushed, (report) => {
-      if (report === undefined) socket.destroy();
+      if (report === undefined) this.#link.lost?.();
       else {
         this.#up += report.moved;
         endBroken(report, this.#tcp, socket);

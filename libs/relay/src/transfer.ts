@@ -134,6 +134,7 @@ export class Transfer {
       sendData: (bytes, from, to, flushed) => this.#writer.data(bytes, from, to, flushed),
       frames: this.#writer,
       reader: this.#reader,
+      lost: () => this.#lost(),
       sendEnd: () => this.#writer.end(),
       spliceOver: (code) => this.#spliceOver(code),
     };
@@ -318,13 +319,19 @@ export class Transfer {
     if (place === undefined || this.#phase !== 'open' || splice?.takesBulk !== true) return undefined;
     const order = { most: this.#limits.TRANSFER_BUFFER_BYTES, role: this.role, place };
     return bulkThread()?.lend(this.#socket, splice.tcp, order, (report) => {
-      if (report?.place === undefined) this.#socket.destroy();
+      if (report?.place === undefined) this.#lost();
       else {
         this.#parser.resume(report.place);
         splice.tookBulk(report);
       }
       back();
     });
+  }
+
+  /** What the bulk thread had is lost with it: nothing of ours may follow within a frame. */
+  #lost(): void {
+    this.#socket.destroy();
+    this.cut('internal');
   }
 
   #fail(code: ErrorCode, reason: string): void {
