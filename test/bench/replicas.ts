@@ -1,7 +1,7 @@
 /**
  * `npm run bench:replicas`: the new visitors that one, two and three tcp-listeners take (`CULVERT_REPLICAS`), where each may use a
  * share of a core only, so that it is the listeners that end first and not the machine, which all the rest shares. A device on each.
- *   --rounds 5   --ms 3000   --share 0.1   (of a core, for each listener)
+ *   --rounds 5   --ms 3000   --share 0.2   (of a core, for each listener)
  * Rounds take turns; the medians go into docs/PERFORMANCE.md. Needs root and control groups of the first version. Bytes are not
  * measured so: while a listener stands still between its shares, TCP takes that for a far and lossy link.
  */
@@ -21,6 +21,8 @@ const COUNTS = [1, 2, 3] as const;
 const QUOTA_US = 1_000;
 /** Visitors of each device at once. */
 const VISITORS = 16;
+/** So long, each, before a listener is bound to its share: what compilers do in it later they do at the visitors' expense, for minutes. */
+const RUN_IN_MS = 12_000;
 const PAGE = new URL('../../docs/PERFORMANCE.md', import.meta.url);
 
 enterNamespace();
@@ -28,7 +30,7 @@ const { values } = commandLine({
   options: {
     rounds: { type: 'string', default: '5' },
     ms: { type: 'string', default: '3000' },
-    share: { type: 'string', default: '0.1' },
+    share: { type: 'string', default: '0.2' },
   },
 });
 const ms = numberOf('ms', values.ms);
@@ -78,7 +80,8 @@ async function start(listeners: number, originPort: number): Promise<Fleet> {
   return { listeners, stack, ports, groups: [], perSecond: [] };
 }
 
-const visitors = ({ ports }: Fleet): Promise<{ perSecond: number }> => freshVisitors(ports, VISITORS * ports.length, ms);
+const visitors = ({ ports }: Fleet, forMs = ms): Promise<{ perSecond: number }> =>
+  freshVisitors(ports, VISITORS * ports.length, forMs);
 
 function table(fleets: readonly Fleet[]): string {
   const one = median(fleets[0]?.perSecond ?? []);
@@ -95,7 +98,7 @@ const fleets: Fleet[] = [];
 try {
   for (const listeners of COUNTS) fleets.push(await start(listeners, port));
   for (const fleet of fleets) {
-    await visitors(fleet); // what a compiler does once
+    await visitors(fleet, RUN_IN_MS * fleet.listeners);
     const services = fleet.stack.info.services.filter(({ name }) => name === 'tcp-listener');
     fleet.groups = services.map(({ pid, id }) => bound(pid, `${fleet.listeners}-${id}`));
   }
