@@ -12,6 +12,8 @@ export const MSG_PEEK = 2;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;
 export const MSG_MORE = 0x8000;
+export const SOL_SOCKET = 1;
+export const SO_LINGER = 13;
 export const POLLIN = 1;
 export const POLLOUT = 4;
 export const EINTR = 4;
@@ -29,13 +31,23 @@ export interface Libc {
   write(fd: number, bytes: Uint8Array, length: number): number;
   recv(fd: number, into: Uint8Array, length: number, flags: number): number;
   send(fd: number, bytes: Uint8Array, length: number, flags: number): number;
+  setsockopt(fd: number, level: number, name: number, value: Uint8Array, length: number): number;
   poll(fds: Uint8Array, count: number, timeoutMs: number): number;
   close(fd: number): number;
   errno(): number;
 }
 
+let loaded: Libc | undefined;
+let sought = false;
+
 /** By `koffi`, an optional dependency: undefined where it is not installed, or the system is no Linux. */
 export function loadLibc(): Libc | undefined {
+  if (!sought) loaded = load();
+  sought = true;
+  return loaded;
+}
+
+function load(): Libc | undefined {
   if (process.platform !== 'linux') return undefined;
   try {
     const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
@@ -49,6 +61,7 @@ export function loadLibc(): Libc | undefined {
       write: libc.func('long write(int, void *, size_t)'),
       recv: libc.func('long recv(int, void *, size_t, int)'),
       send: libc.func('long send(int, void *, size_t, int)'),
+      setsockopt: libc.func('int setsockopt(int, int, int, void *, unsigned int)'),
       poll: libc.func('int poll(void *, unsigned long, int)'),
       close: libc.func('int close(int)'),
       errno: () => koffi.errno(),

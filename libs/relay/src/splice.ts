@@ -9,6 +9,7 @@ import type { FrameWriter } from './frame-writer.ts';
 import { Keepalive } from './keepalive.ts';
 import type { Pace } from './pace.ts';
 import { Reader } from './reader.ts';
+import { ResetAtDeath } from './reset-at-death.ts';
 import { SLAB_SIZES } from './slab.ts';
 import type { Owner } from './turns.ts';
 import { write } from './write.ts';
@@ -81,6 +82,7 @@ export class Splice {
   /** Of those that live on when the sweep first sees them. */
   #watch: FlushWatch | undefined;
   #keepalive: Keepalive | undefined;
+  #resetAtDeath: ResetAtDeath | undefined;
   #settled = false;
   #probation: boolean;
   #kept: Buffer[] = [];
@@ -208,6 +210,7 @@ export class Splice {
     this.handOn();
     this.downEnded = true;
     if (this.upEnded && closesInOrder(this.#tcp)) {
+      this.#resetAtDeath?.clear();
       this.settle('ok', undefined);
       return;
     }
@@ -249,6 +252,10 @@ export class Splice {
     const { LINGER_MS, WRITE_MS } = this.#link.limits;
     this.#keepalive ??= new Keepalive(this.#tcp);
     this.#keepalive.check();
+    if (!this.#probation && !this.downEnded) {
+      this.#resetAtDeath ??= new ResetAtDeath(this.#tcp);
+      this.#resetAtDeath.check();
+    }
     this.#watch ??= new FlushWatch(this.#tcp);
     if (this.#watch.frozen(now, WRITE_MS)) {
       this.#cut('write_timeout');
@@ -318,6 +325,7 @@ export class Splice {
   };
 
   readonly #advance = (): void => {
+    if (this.#tcp.writableFinished) this.#resetAtDeath?.clear();
     if (this.bothEnded && this.#tcp.writableFinished) this.settle('ok', undefined);
   };
 

@@ -1,0 +1,95 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { createRequire } from 'node:module';
+import net from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { Cleanup, listen, pause, readAll, tcpPair, transferPair, until } from './support.ts';
+
+/** Longer than the sweep takes to see a splice. */
+const LIVED_MS = 700;
+const BYTES = 8 << 20;
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+/** Only what the system can be told: by koffi, on Linux. */
+const hasKoffi = process.platform === 'linux' && isInstalled('koffi');
+
+function isInstalled(name: string): boolean {
+  try {
+    createRequire(import.meta.url).resolve(name);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** How a socket ended that is read all the time: `end`, or the code of its error. */
+function endOf(socket: net.Socket): Promise<string> {
+  return new Promise((resolve) => {
+    socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+    socket.on('end', () => resolve('end'));
+    socket.resume();
+  });
+}
+
+/** A visitor and a target, with a process between them; the target sends something every 50 ms. */
+async function doomed(): Promise<{ child: ChildProcess; visitor: net.Socket; target: net.Socket }> {
+  const targets = net.createServer({ allowHalfOpen: true });
+  const came = once(targets, 'connection');
+  const child = fork(new URL('./doomed.ts', import.meta.url), [String(await listen(targets, cleanup))]);
+  cleanup.add(child, () => child.kill('SIGKILL'));
+  const [port] = (await once(child, 'message')) as [number];
+  const visitor = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  cleanup.add(visitor, () => visitor.destroy());
+  const [target] = (await came) as [net.Socket];
+  cleanup.add(target, () => target.destroy());
+  return { child, visitor, target };
+}
+
+describe('a process that is killed', () => {
+  it.runIf(hasKoffi)('resets whoever was in the middle of something, on either side', async () => {
+    const { child, visitor, target } = await doomed();
+    const ends = Promise.all([endOf(visitor), endOf(target)]);
+    target.write('some of it');
+    await pause(LIVED_MS);
+    child.kill('SIGKILL');
+    expect(await ends).toEqual(['ECONNRESET', 'ECONNRESET']);
+  });
+
+  it.runIf(hasKoffi)('does not reset a direction that had ended before', async () => {
+    const { child, visitor, target } = await doomed();
+    await pause(LIVED_MS);
+    const got = readAll(visitor);
+    target.end('all of it');
+    expect((await got).toString()).toBe('all of it');
+    const end = endOf(target);
+    child.kill('SIGKILL');
+    expect(await end).toBe('ECONNRESET');
+    expect(visitor.errored).toBeNull();
+  });
+});
+
+describe('what ends in order after a while', () => {
+  it.each(['the visitor last', 'the device last', 'both at once'])('is not cut short: %s', async (order) => {
+    const { server, client } = await transferPair(cleanup);
+    const [visitor, target] = [await tcpPair(cleanup), await tcpPair(cleanup)];
+    const settled = Promise.all([server.splice(visitor.inside), client.splice(target.inside)]);
+    await pause(LIVED_MS);
+    const ends = { visitor: visitor.outside, target: target.outside };
+    const got = async (socket: net.Socket): Promise<number> => {
+      await pause(100); // everything is in the system's buffers by then, and what reads has nothing left to ask for
+      return (await readAll(socket)).length;
+    };
+    const first = order === 'the visitor last' ? ends.target : ends.visitor;
+    const last = first === ends.target ? ends.visitor : ends.target;
+    first.end(Buffer.alloc(BYTES));
+    if (order === 'both at once') last.end(Buffer.alloc(BYTES));
+    expect(await got(last)).toBe(BYTES);
+    if (order !== 'both at once') last.end(Buffer.alloc(BYTES));
+    expect(await got(first)).toBe(BYTES);
+    const results = await settled;
+    expect(results.map(({ outcome }) => outcome)).toEqual(['ok', 'ok']);
+    await until('they are closed', () => visitor.inside.destroyed && target.inside.destroyed);
+  });
+});
