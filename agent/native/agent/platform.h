@@ -58,6 +58,12 @@ long os_read(os_socket socket, uint8_t *bytes, size_t length);
 long os_write(os_socket socket, const uint8_t *bytes, size_t length);
 /* At most so many bytes that were not sent are taken from us, as far as the system can be told so. */
 void os_limit_unsent(os_socket socket, int bytes);
+/*
+ * Until os_shut, the peer sees a reset if this process dies: what a dead process had open, the system closes in order, and what the peer
+ * has got so far would pass for all of it.
+ */
+void os_reset_at_death(os_socket socket);
+/* Nothing more is written. */
 void os_shut(os_socket socket);
 void os_close(os_socket socket);
 /* Closes so that the peer sees a reset. */

@@ -145,6 +145,7 @@ static int is_inline(agent *a, const slot *t) {
 static void pump_local(agent *a, slot *t, cv_ms now) {
   stream_step(&t->local, now);
   if (t->local.state == STREAM_OPEN) {
+    os_reset_at_death(t->local.socket);
     if (t->warm) {
       t->state = SLOT_RUNNING;
       cv_transfer_accept(&t->transfer, now);

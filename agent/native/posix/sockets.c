@@ -66,7 +66,19 @@ void os_limit_unsent(os_socket fd, int bytes) {
   setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
 }
 
+/* Whether a close throws away what was not sent, and resets. */
+static void resets(os_socket fd, int does) {
+  struct linger close = {0, 0};
+  close.l_onoff = does;
+  setsockopt(fd, SOL_SOCKET, SO_LINGER, &close, sizeof close);
+}
+
+void os_reset_at_death(os_socket fd) {
+  resets(fd, 1);
+}
+
 void os_shut(os_socket fd) {
+  resets(fd, 0);
   shutdown(fd, SHUT_WR);
 }
 
@@ -75,7 +87,6 @@ void os_close(os_socket fd) {
 }
 
 void os_reset(os_socket fd) {
-  struct linger now = {1, 0};
-  setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+  resets(fd, 1);
   close(fd);
 }

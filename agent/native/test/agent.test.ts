@@ -134,6 +134,27 @@ describe('culvert-agent', () => {
     expect(await agent.event('transfer', 1)).toMatchObject({ outcome: 'visitor_reset' });
   });
 
+  it('resets the target when it is killed in the middle, unless that had its end', async () => {
+    const server = await serve();
+    const sockets: Socket[] = [];
+    const port = await target((socket) => sockets.push(socket.resume()));
+    const agent = start(server, [`tcp:7=127.0.0.1:${port}`]);
+    await agent.event('ready');
+    const control = await server.control(0);
+    const [cut, ended] = [await server.transfer(control, 7), await server.transfer(control, 7)];
+    const [first, second] = await until('the sockets', () => (sockets.length === 2 ? sockets : undefined));
+    const error = new Promise<NodeJS.ErrnoException>((resolve) => first?.once('error', resolve));
+    const ends: string[] = [];
+    second?.on('end', () => ends.push('end')).on('error', () => ends.push('error'));
+    cut.send('some of it');
+    ended.send('all of it');
+    ended.end();
+    await until('the end', () => ends.length > 0);
+    await agent.stop('SIGKILL');
+    expect((await error).code).toBe('ECONNRESET');
+    expect(ends).toEqual(['end']);
+  });
+
   it('makes a slow target slow its own visitor only', async () => {
     const server = await serve();
     const frozen: Socket[] = [];

@@ -145,7 +145,19 @@ void os_limit_unsent(os_socket s, int bytes) {
   setsockopt(s, SOL_SOCKET, SO_SNDBUF, (const char *)&bytes, sizeof bytes);
 }
 
+/* Whether a close throws away what was not sent, and resets. */
+static void resets(os_socket s, int does) {
+  struct linger close = {0, 0};
+  close.l_onoff = (u_short)does;
+  setsockopt(s, SOL_SOCKET, SO_LINGER, (const char *)&close, sizeof close);
+}
+
+void os_reset_at_death(os_socket s) {
+  resets(s, 1);
+}
+
 void os_shut(os_socket s) {
+  resets(s, 0);
   shutdown(s, SD_SEND);
 }
 
@@ -154,8 +166,7 @@ void os_close(os_socket s) {
 }
 
 void os_reset(os_socket s) {
-  struct linger now = {1, 0};
-  setsockopt(s, SOL_SOCKET, SO_LINGER, (const char *)&now, sizeof now);
+  resets(s, 1);
   closesocket(s);
 }
 
