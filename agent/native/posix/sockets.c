@@ -68,9 +68,9 @@ void os_limit_unsent(os_socket fd, int bytes) {
 
 /* Whether a close throws away what was not sent, and resets. */
 static void resets(os_socket fd, int does) {
-  struct linger close = {0, 0};
-  close.l_onoff = does;
-  setsockopt(fd, SOL_SOCKET, SO_LINGER, &close, sizeof close);
+  struct linger at_once = {0, 0};
+  at_once.l_onoff = does;
+  setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
 }
 
 void os_reset_at_death(os_socket fd) {

@@ -147,9 +147,9 @@ void os_limit_unsent(os_socket s, int bytes) {
 
 /* Whether a close throws away what was not sent, and resets. */
 static void resets(os_socket s, int does) {
-  struct linger close = {0, 0};
-  close.l_onoff = (u_short)does;
-  setsockopt(s, SOL_SOCKET, SO_LINGER, (const char *)&close, sizeof close);
+  struct linger at_once = {0, 0};
+  at_once.l_onoff = (u_short)does;
+  setsockopt(s, SOL_SOCKET, SO_LINGER, (const char *)&at_once, sizeof at_once);
 }
 
 void os_reset_at_death(os_socket s) {

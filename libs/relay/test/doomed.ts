@@ -2,7 +2,8 @@ import { once } from 'node:events';
 import net, { type AddressInfo } from 'node:net';
 import { Cleanup, listen, transferPair } from './support.ts';
 
-// A process to be killed: whoever connects to the port it says is spliced with the target at argv[2], over a transfer within this process.
+// A process to be killed: whoever connects to the port it says is spliced with the target at argv[2], over a transfer within this
+// process, which says when the visitor has been told an end.
 
 const target = Number(process.argv[2]);
 const cleanup = new Cleanup();
@@ -11,6 +12,7 @@ const server = net.createServer({ allowHalfOpen: true, noDelay: true, pauseOnCon
   const local = net.connect({ port: target, host: '127.0.0.1', allowHalfOpen: true });
   local.pause();
   await once(local, 'connect');
+  visitor.once('finish', () => process.send?.('ended'));
   void server.splice(visitor);
   void client.splice(local);
 });
