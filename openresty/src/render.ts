@@ -112,6 +112,7 @@ export function renderEdgeConfig(settings: EdgeSettings, machine: Machine = this
     handshake_ms: limits.HANDSHAKE_MS,
     handshake_bytes: limits.HANDSHAKE_BYTES,
     wind_down_ms: limits.WIND_DOWN_MS,
+    keepalive_time_ms: Math.floor(limits.WIND_DOWN_MS / 2),
   };
   const rendered = ['nginx.conf', 'visitor.conf', 'device.conf'].map((name): [string, string] => [
     name,

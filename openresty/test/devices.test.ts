@@ -185,3 +185,54 @@ describe('/v1/transfer', () => {
     expect(admin.connections).toBe(0);
   });
 });
+
+describe('the workers of one start or reload', () => {
+  const generation = async (): Promise<string> => {
+    const headers = { 'Culvert-Edge': 'forged' };
+    const answer = await edge.ask({ path: '/v1/transfer/tcp-listener-1?warm=1', headers });
+    return JSON.parse(answer.body).headers['culvert-edge'];
+  };
+  const retired = async (): Promise<[string, number][]> => {
+    const flat = await redis.client.zrange('edge:retired', '0', '-1', 'WITHSCORES');
+    return flat.flatMap((name, i) => (i % 2 === 0 ? [[name, Number(flat[i + 1])] as [string, number]] : []));
+  };
+
+  it('have a name, say it with what devices open, and in the store when they end, by a reload or with the edge', async () => {
+    edge = await TestEdge.start(`redis://127.0.0.1:${redis.port}`, { WIND_DOWN_MS: 2_000 }, 2);
+    await instance('tcp-listener-1', 'tcp-listener');
+    await instance('ws-ingress-1', 'ws-ingress');
+    const first = await generation();
+    expect(first).toMatch(/^[0-9a-f]{16}$/);
+    expect(await generation()).toBe(first);
+    expect(JSON.parse((await control()).body).headers['culvert-edge']).toBe(first);
+    expect(await retired()).toEqual([]);
+    await redis.client.zadd('edge:retired', Date.now() - 1, 'long ago');
+    const before = Date.now();
+    edge.reload();
+    const [[name, until_ms]] = (await until('the former workers are told of', async () => {
+      const all = await retired();
+      return all.length === 1 && all[0]?.[0] !== 'long ago' && all;
+    })) as [[string, number]];
+    expect(name).toBe(first);
+    expect(until_ms - before).toBeGreaterThanOrEqual(3_900);
+    expect(until_ms - Date.now()).toBeLessThanOrEqual(4_000);
+    expect(await redis.client.pttl('edge:retired')).toBeGreaterThan(0);
+    const second = await until('the new workers serve', async () => {
+      const now = await generation();
+      return now !== first && now;
+    });
+    const stopped = edge.stop('SIGQUIT');
+    await until('these are told of, too', async () => (await retired()).some(([one]) => one === second));
+    await stopped;
+  });
+
+  it('are not told of where the store does not let the edge, which is logged and changes nothing else', async () => {
+    edge = await TestEdge.start(`redis://127.0.0.1:${redis.port}`, { WIND_DOWN_MS: 2_000 }, 1);
+    await instance('ws-ingress-1', 'ws-ingress');
+    await redis.client.set('edge:retired', 'of another kind');
+    edge.reload();
+    await until('it is logged', () => /devices are not asked to leave these workers.*WRONGTYPE/.test(edge.errorLog()));
+    expect(edge.errorLog()).not.toContain('redis is away');
+    expect((await control()).status).toBe(200);
+  });
+});

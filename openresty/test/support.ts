@@ -196,6 +196,10 @@ export class TestEdge {
     });
   }
 
+  reload(): void {
+    this.child.kill('SIGHUP');
+  }
+
   async stop(signal: 'SIGTERM' | 'SIGQUIT' = 'SIGTERM'): Promise<void> {
     await end(this.child, signal);
     rmSync(this.prefix, { recursive: true, force: true });

@@ -101,6 +101,23 @@ describe('a visitor of a known name', () => {
     expect(origin.connections).toBeLessThanOrEqual(2);
   });
 
+  it('does so for half of the time that former workers of an edge have, since what is behind may go through such', async () => {
+    const brief = await TestEdge.start(`redis://127.0.0.1:${redis.port}`, { WIND_DOWN_MS: 1_000 }, 1);
+    try {
+      const origin = await device('brief', echo);
+      const end = performance.now() + 1_200;
+      let asked = 0;
+      for (; performance.now() < end; asked += 1) {
+        expect((await brief.ask({ host: `brief.${DOMAIN}` })).status).toBe(200);
+        await new Promise((done) => setTimeout(done, 20));
+      }
+      expect(origin.connections).toBeGreaterThanOrEqual(2);
+      expect(origin.connections).toBeLessThan(asked / 2);
+    } finally {
+      await brief.stop();
+    }
+  });
+
   it('has a connection of its own where the device can take few, and for what must not be sent twice', async () => {
     const origin = await device('alone', echo);
     await edge.ask({ host: `alone.${DOMAIN}`, method: 'POST', body: 'x' });

@@ -22,17 +22,19 @@ const STORE = `~* &* ${COMMANDS}`;
 const instances = (service: ServiceName): string => `%R~instance:* ~instance:*${service}* ~instance:all %R~store:*`;
 /** The services that know leases by command only. */
 const INSTANCE = (service: ServiceName): string => `${instances(service)} resetchannels ${COMMANDS}`;
+/** The services that devices reach through an edge: it says there when its workers end. */
+const BEHIND_EDGE = (service: ServiceName): string => `%R~edge:retired ${INSTANCE(service)}`;
 /** Ports, and what it must know of leases to give them out; nothing of devices, tokens or operators. */
 const PORTS = `~ports:* ~lease:* ~exhausted:* ~outbox ${INSTANCE('port-allocator')}`;
 
 export const RULES: Readonly<Record<RedisUser, string>> = {
   'lease-manager': STORE,
   'port-allocator': PORTS,
-  'ws-ingress': INSTANCE('ws-ingress'),
-  'tcp-listener': INSTANCE('tcp-listener'),
+  'ws-ingress': BEHIND_EDGE('ws-ingress'),
+  'tcp-listener': BEHIND_EDGE('tcp-listener'),
   admin: `${instances('admin')} %R~visitors:* resetchannels &visitor.requests ${COMMANDS}`,
   // Certificates and their private keys: beside the edge only lease-manager, and the operator, may read them.
-  edge: `%R~route:* %R~standin:* %R~cert:* %R~kept:access:* %R~kept:grant:* %R~kept:policy:* %R~kept:domain:* %R~lease:* %R~instance:* %R~store:* %W~visitors:* %W~entered:* resetchannels &route.changed &visitor.requests +@read +@connection +@pubsub +@transaction +time +set +lpush +ltrim +pexpire -@dangerous ${BEYOND_KEYS}`,
+  edge: `%R~route:* %R~standin:* %R~cert:* %R~kept:access:* %R~kept:grant:* %R~kept:policy:* %R~kept:domain:* %R~lease:* %R~instance:* %R~store:* %W~visitors:* %W~entered:* %W~edge:retired resetchannels &route.changed &visitor.requests +@read +@connection +@pubsub +@transaction +time +set +lpush +ltrim +pexpire +zadd +zremrangebyscore -@dangerous ${BEYOND_KEYS}`,
   operator: '~* &* +@all',
 };
 

@@ -274,6 +274,7 @@ const KEYS: Record<string, { read: readonly RedisUser[]; write: readonly RedisUs
   'usage:alice:20000': { read: [], write: [] },
   'visitors:alice': { read: ['admin'], write: ['edge'] },
   'entered:x': { read: [], write: ['edge'] },
+  'edge:retired': { read: ['ws-ingress', 'tcp-listener'], write: ['edge'] },
   'lease:alice': { read: ['port-allocator', 'edge'], write: ['port-allocator'] },
   'leases:due': { read: [], write: [] },
   'leases:listener:x-1': { read: [], write: [] },

@@ -106,7 +106,12 @@ export const LIMITS = {
   INSTANCE_RENEW_MS: ms(3 * SECOND, 50, MINUTE, 'three renewals fit into one TTL'),
   INSTANCE_TTL_MS: ms(10 * SECOND, 200, 5 * MINUTE, 'an instance that did not renew for this long is gone'),
   LISTENER_GONE_MS: ms(30 * SECOND, 500, HOUR, 'http names of a listener that is gone this long move to another'),
-  WIND_DOWN_MS: ms(MINUTE, 500, HOUR, 'running transfers may finish this long after SIGTERM'),
+  WIND_DOWN_MS: ms(
+    MINUTE,
+    500,
+    HOUR,
+    'running transfers may finish this long after SIGTERM, and behind an edge that is reloaded',
+  ),
   RECOVERY_MS: ms(
     10 * SECOND,
     200,

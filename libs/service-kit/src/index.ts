@@ -13,6 +13,7 @@ export * from './rates.ts';
 export * from './reassertion.ts';
 export * from './redis.ts';
 export * from './remote.ts';
+export * from './retired-edges.ts';
 export * from './served-certificate.ts';
 export * from './service.ts';
 export * from './tokens.ts';

@@ -1,6 +1,7 @@
 -- Devices' requests: control connections to a live ingress, transfers to the listener that asked for them.
 
 local forward = require('culvert.forward')
+local generation = require('culvert.generation')
 local host = require('culvert.host')
 local instances = require('culvert.instances')
 local json = require('culvert.json')
@@ -56,6 +57,7 @@ end
 
 local function pass(peers)
   forward.set_connection(forward.drop_forged(), false)
+  generation.mark()
   peer.choose({ peers = peers, tried = 0 })
 end
 

@@ -4,6 +4,7 @@ import {
   InstanceRegistration,
   MANY_DESCRIPTORS,
   Reassertion,
+  RetiredEdges,
   runService,
   ServedCertificate,
   UsageReport,
@@ -149,6 +150,9 @@ await runService({
     followExpiries(id, { bus, tenures, log });
     registration.onFenced = () => reconciler.runAfresh();
     registration.onStoreChanged = () => void reconciler.runAfresh();
+    const retiredEdges = new RetiredEdges(redis, limits, log, (generations) => {
+      for (const device of tenures.devices()) device.warm.leave(generations);
+    });
     bus.onReconnected(() => {
       void reconciler.run();
       void events.flush();
@@ -157,6 +161,7 @@ await runService({
       reconciler.stop();
       reassertion.stop();
       rights.stop();
+      retiredEdges.stop();
       clearInterval(idle);
       grants.windDown();
       await windDown({ registration, redis, ports, tenures, limits, log });

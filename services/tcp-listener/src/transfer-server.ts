@@ -2,6 +2,7 @@ import { ACCESS_PATH, CulvertError, type Limits } from '@culvert/contracts';
 import { Transfer, WarmHost } from '@culvert/relay';
 import {
   digestOf,
+  generationOf,
   type Handshake,
   type HandshakeServer,
   type Logger,
@@ -107,7 +108,7 @@ function accept(handshake: Handshake, transfers: Set<Transfer>, deps: TransferSe
   const asked = parseTransferHandshake(request.method ?? '', request.url ?? '', request.headers);
   if (!asked.ok) throw new CulvertError(asked.code, asked.message);
   if (asked.listener !== id) throw new CulvertError('not_found', `this is listener ${id}, not ${asked.listener}`);
-  if (asked.id === undefined) return acceptWarm(handshake, asked, transfers, deps);
+  if (asked.id === undefined) return acceptWarm(handshake, asked, transfers, deps, published ? '' : generationOf(request));
   const ticket = rendezvous.claim(asked.id, digestOf(asked.token));
   if (ticket === 'not_found') throw new CulvertError('not_found', 'this id is unknown, used, or its dial is over');
   if (ticket === 'unauthorized') throw new CulvertError('unauthorized', 'this is not the token of the dialled device');
@@ -136,6 +137,7 @@ function acceptWarm(
   { key, token }: { key: string; token: string },
   transfers: Set<Transfer>,
   { limits, tenures, grants, heartbeatMs }: TransferServerDeps,
+  generation: string,
 ): boolean {
   const device = tenures.holderOf(digestOf(token));
   if (device === undefined) throw new CulvertError('unauthorized', 'no device with this token has public ports here');
@@ -153,7 +155,7 @@ function acceptWarm(
     },
   });
   transfers.add(host.transfer);
-  device.warm.idle(host, true);
+  device.warm.add(host, generation);
   return true;
 }
 

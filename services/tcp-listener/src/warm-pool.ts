@@ -18,11 +18,13 @@ export interface WarmBudget {
  *   waiting --take()--> with a visitor --device says idle--> waiting
  *      \--closed by either side, trimmed, the tenure ends--> gone
  *
- * One that is with a visitor when another boot takes the name over serves it to the end, and never waits again.
+ * One that is with a visitor when another boot takes the name over, or when the workers of the edge that it came through are about to
+ * end, serves it to the end, and never waits again.
  */
 export class WarmPool {
   readonly #budget: WarmBudget;
-  readonly #members = new Set<WarmHost>();
+  /** With the generation of the edge that it came through, which is empty when it came past all edges. */
+  readonly #members = new Map<WarmHost, string>();
   /** The longest waiting first. */
   readonly #waiting = new Set<WarmHost>();
   /** Since then a transfer must have shown a sign of life to be trusted with a visitor. */
@@ -40,18 +42,24 @@ export class WarmPool {
     return this.#waiting.size;
   }
 
-  /** A new one, or one whose visitor is over. */
-  idle(host: WarmHost, isNew = false): void {
-    if (isNew) this.#members.add(host);
-    else if (!this.#members.has(host)) {
-      host.transfer.cut('superseded');
-      return;
-    }
-    if (this.#waiting.has(host) || !host.idle) return;
+  /** A new one. */
+  add(host: WarmHost, generation: string): void {
+    this.#members.set(host, generation);
+    this.#wait(host);
+  }
+
+  /** One whose visitor is over. */
+  idle(host: WarmHost): void {
+    if (!this.#members.has(host)) host.transfer.cut('superseded');
+    else if (this.#wait(host)) this.#returnedAt = performance.now();
+  }
+
+  #wait(host: WarmHost): boolean {
+    if (this.#waiting.has(host) || !host.idle) return false;
     this.#waiting.add(host);
     this.#budget.waiting += 1;
-    if (!isNew) this.#returnedAt = performance.now();
     this.#line[0]?.();
+    return true;
   }
 
   /**
@@ -84,14 +92,14 @@ export class WarmPool {
 
   gone(host: WarmHost): void {
     this.#members.delete(host);
-    this.#leave(host);
+    this.#waitsNoMore(host);
   }
 
   /** One for a visitor: the one that served last, since it is the likeliest to live. */
   take(): WarmHost | undefined {
     let best: WarmHost | undefined;
     for (const host of this.#waiting) if (host.idle && host.transfer.lastInboundAt > this.#doubtedAt) best = host;
-    if (best !== undefined) this.#leave(best);
+    if (best !== undefined) this.#waitsNoMore(best);
     return best;
   }
 
@@ -114,7 +122,7 @@ export class WarmPool {
 
   /** Closes all that have no visitor; one that was offered a visitor gives it back. */
   close(code: ErrorCode): void {
-    for (const host of [...this.#members]) if (this.#waiting.has(host) || host.offered) this.#close(host, code);
+    for (const host of [...this.#members.keys()]) if (this.#waiting.has(host) || host.offered) this.#close(host, code);
   }
 
   /** Another boot has the name: as `close`, and those that serve end with their visitor. */
@@ -123,12 +131,21 @@ export class WarmPool {
     this.#members.clear();
   }
 
+  /** The workers of these edges are about to end: those that wait are closed, and those that serve end with their visitor. */
+  leave(generations: ReadonlySet<string>): void {
+    for (const [host, generation] of [...this.#members]) {
+      if (!generations.has(generation)) continue;
+      if (this.#waiting.has(host)) this.#close(host, 'wind_down');
+      else this.#members.delete(host);
+    }
+  }
+
   #close(host: WarmHost, code: ErrorCode): void {
     this.gone(host);
     host.transfer.cut(code);
   }
 
-  #leave(host: WarmHost): void {
+  #waitsNoMore(host: WarmHost): void {
     if (this.#waiting.delete(host)) this.#budget.waiting -= 1;
   }
 }

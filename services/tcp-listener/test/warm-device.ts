@@ -22,9 +22,10 @@ export class WarmDevice {
   #refusal: Refusal | undefined;
   #id = '';
 
-  constructor(world: World, token = TOKEN, listener = LISTENER) {
+  constructor(world: World, token = TOKEN, listener = LISTENER, headers: Record<string, string> = {}) {
     const url = `ws://${world.at.host}:${world.at.port}/v1/transfer/${listener}?warm=1`;
-    this.ws = new WebSocket(url, 'culvert.v1', { headers: { authorization: `Bearer ${token}` }, perMessageDeflate: false });
+    const all = { authorization: `Bearer ${token}`, ...headers };
+    this.ws = new WebSocket(url, 'culvert.v1', { headers: all, perMessageDeflate: false });
     this.ws.on('open', () => {
       this.#open = true;
     });
@@ -46,9 +47,9 @@ export class WarmDevice {
     this.ws.on('error', () => {});
   }
 
-  /** Opens one that must be granted. */
-  static async open(world: World): Promise<WarmDevice> {
-    const device = new WarmDevice(world);
+  /** Opens one that must be granted, through these workers of an edge. */
+  static async open(world: World, generation = ''): Promise<WarmDevice> {
+    const device = new WarmDevice(world, TOKEN, LISTENER, generation === '' ? {} : { 'culvert-edge': generation });
     await eventually('the grant', () => {
       if (device.#refusal !== undefined) throw new Error(`refused: ${JSON.stringify(device.#refusal)}`);
       return device.#open;

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { createDeviceToken, digestOf } from '@culvert/service-kit';
+import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { eventually, metricOf, type ServiceProcess } from '../../../test/harness/service.ts';
 import { WarmDevice } from './warm-device.ts';
@@ -22,6 +23,7 @@ beforeAll(async () => {
     CULVERT_HEARTBEAT: '1s',
     CULVERT_TRANSFER_URL: 'wss://transfers.example.com',
     CULVERT_LIMIT_DIAL_MS: String(DIAL_MS),
+    CULVERT_LIMIT_INSTANCE_RENEW_MS: '200',
     CULVERT_LIMIT_RECONNECTING_MS: '3000',
     CULVERT_LIMIT_WARM_ACCEPT_MS: String(ACCEPT_MS),
     CULVERT_LIMIT_WARM_PER_DEVICE: '3',
@@ -54,8 +56,8 @@ async function visited(changes: Partial<Bind> = {}): Promise<Bound> {
   return tenure;
 }
 
-async function warm(): Promise<WarmDevice> {
-  const device = await WarmDevice.open(world);
+async function warm(generation?: string): Promise<WarmDevice> {
+  const device = await WarmDevice.open(world, generation);
   opened.push(device);
   return device;
 }
@@ -128,6 +130,42 @@ describe('a warm transfer is granted', () => {
     const device = await warm();
     expect(await device.close()).toMatchObject({ code: 1000 });
     expect(await waiting()).toBe(0);
+  });
+});
+
+describe('warm transfers through workers of an edge that end', () => {
+  const ENDING = '00000000000000e1';
+  const STAYING = '00000000000000e2';
+  let redis: Redis;
+  beforeAll(() => {
+    redis = new Redis(world.redis.url);
+  });
+  afterEach(() => redis.del('edge:retired'));
+  afterAll(() => redis.disconnect());
+
+  it('are closed, the others stay, and those that come through them all the same do not stay either', async () => {
+    await visited({ warm: 3 });
+    const [ending, staying, direct] = [await warm(ENDING), await warm(STAYING), await warm()];
+    await redis.zadd('edge:retired', Date.now() - 1, STAYING, Date.now() + 60_000, ENDING);
+    expect((await ending.close()).code).toBe(4415);
+    expect((await (await warm(ENDING)).close()).code).toBe(4415);
+    expect([staying.closed, direct.closed, await waiting()]).toEqual([undefined, undefined, 2]);
+  });
+
+  it('serve the visitor that they have to the end, and no other', async () => {
+    await visited();
+    const ending = (await warm(ENDING)).echo();
+    const visitor = new Visitor(tenure.tcp);
+    visitor.socket.write('before');
+    await ending.saw('data before');
+    const other = await warm(ENDING);
+    await redis.zadd('edge:retired', Date.now() + 60_000, ENDING);
+    await other.close();
+    visitor.socket.end(', and after');
+    await visitor.end();
+    expect(visitor.text()).toBe('before, and after');
+    expect((await ending.close()).code).toBe(4411);
+    expect(ending.seen.filter((one) => one.startsWith('assign'))).toHaveLength(1);
   });
 });
 

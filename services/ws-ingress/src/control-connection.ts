@@ -25,6 +25,8 @@ export interface Tenure {
   control: string;
   boot: string;
   remote: string;
+  /** The generation of the edge's workers through which it came; empty when it came past all edges. */
+  generation: string;
   warm: number;
   transfers: number;
   max_frame: number;
@@ -99,6 +101,7 @@ export class ControlConnection {
   readonly #probes = new Set<() => void>();
   readonly #inline: InlineTransfers | undefined;
   #ended = false;
+  #asked = false;
   #second = 0;
   #messages = 0;
 
@@ -165,7 +168,10 @@ export class ControlConnection {
     }
   }
 
+  /** Asks the device, once, to connect anew within that time: this instance stops, or the edge's workers in between do. */
   windDown(reconnectMs: number): void {
+    if (this.#asked) return;
+    this.#asked = true;
     this.#send({ type: 'wind_down', reconnect_ms: reconnectMs });
   }
 

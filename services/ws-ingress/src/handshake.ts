@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { BlockList } from 'node:net';
 import { type Bus, errorOfRefusal } from '@culvert/bus';
 import { CulvertError, ERRORS, type Limits, SUBPROTOCOL } from '@culvert/contracts';
-import { digestOf, type Handshake, isWellFormedToken, type Logger, remoteOf } from '@culvert/service-kit';
+import { digestOf, generationOf, type Handshake, isWellFormedToken, type Logger, remoteOf } from '@culvert/service-kit';
 import { type ControlHandshake, parseControlHandshake } from '@culvert/wire';
 import type { WebSocket, WebSocketServer } from 'ws';
 import type { Connections } from './connections.ts';
@@ -64,7 +64,7 @@ export async function serveHandshake(handshake: Handshake, deps: HandshakeDeps):
     if (digest === undefined) throw new CulvertError('unauthorized', 'the device token is not valid');
     giveTurn = await turns.take(handshake.gone, limits.HANDSHAKE_MS * WAIT_SHARE);
     settled = connections.announce(asked.name);
-    const tenure = await acquire(asked, remote, deps);
+    const tenure = await acquire(asked, remote, generationOf(request), deps);
     gate.right(tenure.token_digest);
     const count = Math.min(asked.inline, limits.INLINE_PER_DEVICE);
     const webSockets = count > 0 ? deps.inlineWebSockets : deps.webSockets;
@@ -87,7 +87,7 @@ export async function serveHandshake(handshake: Handshake, deps: HandshakeDeps):
   }
 }
 
-async function acquire(asked: ControlHandshake, remote: string, deps: HandshakeDeps): Promise<Tenure> {
+async function acquire(asked: ControlHandshake, remote: string, generation: string, deps: HandshakeDeps): Promise<Tenure> {
   const { bus, id, limits, releases } = deps;
   if (!bus.connected) throw new CulvertError('unavailable', 'the message bus is away', { retryAfterMs: RETRY_MS });
   const { name: device, ports, boot, warm, transfers, max_frame, token } = asked;
@@ -100,7 +100,7 @@ async function acquire(asked: ControlHandshake, remote: string, deps: HandshakeD
   });
   if (!reply.ok) throw errorOfRefusal(reply);
   const { epoch, listener, endpoints, grace_ms: graceMs, resumed, direct } = reply;
-  return { device, epoch, control, ...brought, since: Date.now(), listener, endpoints, graceMs, resumed, direct };
+  return { device, epoch, control, ...brought, generation, since: Date.now(), listener, endpoints, graceMs, resumed, direct };
 }
 
 /** Undefined when the client has left. Our own checks were stricter than those of `ws`, which sees their result. */

@@ -4,6 +4,7 @@ import {
   InstanceRegistration,
   MANY_DESCRIPTORS,
   Reassertion,
+  RetiredEdges,
   readHost,
   runService,
   serveHandshakes,
@@ -28,7 +29,7 @@ import { createMetrics } from './metrics.ts';
 import { publicSideOf } from './public-side.ts';
 import { Releases } from './releases.ts';
 import { Turns } from './turns.ts';
-import { windDown } from './wind-down.ts';
+import { leaveEdges, windDown } from './wind-down.ts';
 
 const SERVICE = 'ws-ingress';
 
@@ -147,6 +148,7 @@ await runService({
       },
     });
     usage.start();
+    const retiredEdges = new RetiredEdges(redis, limits, log, (generations) => leaveEdges(connections, generations, limits));
     registration.onFenced = () => reassertion.run();
     registration.onStoreChanged = () => void reassertion.run();
     bus.onReconnected(() => void reassertion.run());
@@ -154,6 +156,7 @@ await runService({
 
     onStop('wind down', async () => {
       windingDown = true;
+      retiredEdges.stop();
       reassertion.stop();
       await windDown({ registration, redis, connections, limits, log });
       await server.close();

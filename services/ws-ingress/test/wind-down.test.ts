@@ -1,3 +1,4 @@
+import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { eventually, type ServiceProcess } from '../../../test/harness/service.ts';
 import { ask, GOOD_HEADERS, RawDevice, World } from './world.ts';
@@ -15,7 +16,9 @@ afterEach(async () => {
 afterAll(() => world?.stop());
 
 async function start(id: string): Promise<ServiceProcess> {
-  const one = await world.startIngress({ CULVERT_LIMIT_WIND_DOWN_MS: '2000', CULVERT_LIMIT_CLOSE_MS: '300' }, id);
+  const limits = { WIND_DOWN_MS: '2000', CLOSE_MS: '300', INSTANCE_RENEW_MS: '200' };
+  const env = Object.fromEntries(Object.entries(limits).map(([name, value]) => [`CULVERT_LIMIT_${name}`, value]));
+  const one = await world.startIngress(env, id);
   running.push(one);
   return one;
 }
@@ -60,6 +63,30 @@ it('an instance without another one stops at once', async () => {
   expect(await stopped).toBe(0);
   expect(device.messages.some(({ type }) => type === 'wind_down')).toBe(false);
   await eventually('the release', () => world.released.length === 1);
+});
+
+it('devices that came through workers of an edge that end are asked once to come again, and all others are left alone', async () => {
+  await start('ws-ingress-1');
+  const at = await world.addressOf('ws-ingress-1');
+  const through = (name: string, generation?: string): RawDevice =>
+    new RawDevice(at, `name=${name}&ports=80`, generation === undefined ? {} : { headers: { 'culvert-edge': generation } });
+  const leaving = through('leaving', '00000000000000e1');
+  const others = [through('staying', '00000000000000e2'), through('direct'), through('odd', 'none of ours')];
+  await Promise.all([leaving, ...others].map((device) => device.message('ready')));
+  const redis = new Redis(world.redis.url);
+  await redis.zadd('edge:retired', Date.now() - 1, '00000000000000e2', Date.now() + 60_000, '00000000000000e1');
+  try {
+    expect(await leaving.message('wind_down')).toMatchObject({ reconnect_ms: 1000 });
+    const late = through('late', '00000000000000e1');
+    await late.message('wind_down');
+    const asked = (device: RawDevice): number => device.messages.filter(({ type }) => type === 'wind_down').length;
+    expect([leaving, late, ...others].map(asked)).toEqual([1, 1, 0, 0, 0]);
+    expect(leaving.closed).toBeUndefined();
+    for (const device of [leaving, late, ...others]) device.ws.close(1000);
+  } finally {
+    await redis.del('edge:retired');
+    redis.disconnect();
+  }
 });
 
 it('wrong settings are reported all at once', async () => {
