@@ -148,37 +148,16 @@ static int is_stopped(agent *a) {
   return 1;
 }
 
-static size_t add(agent *a, size_t count, const stream *s, short events) {
-  if (events == 0 || s->socket == OS_NO_SOCKET) return count;
-  a->fds[count].fd = s->socket;
-  a->fds[count].events = events;
-  a->fds[count].revents = 0;
-  return count + 1;
-}
-
 static size_t watch(agent *a) {
   size_t count = 0;
   size_t i;
   for (i = 0; i < 2; i++) {
-    if (a->controls[i].used) count = add(a, count, &a->controls[i].stream, control_events(&a->controls[i]));
+    if (a->controls[i].used) count = watch_stream(a->fds, count, &a->controls[i].stream, control_events(&a->controls[i]));
   }
   for (i = 0; i < a->slots_end; i++) {
     slot *t = &a->slots[i];
-    const uint8_t *bytes;
-    size_t length = 0;
-    int live = t->state == SLOT_RUNNING || t->state == SLOT_CLOSING || (t->state == SLOT_LOCAL && t->warm);
-    if (t->state == SLOT_FREE) continue; /* and not touched: its memory need not be there */
-    t->watched_at = count;
-    if (live) cv_transfer_output(&t->transfer, &bytes, &length);
-    count = add(a, count, &t->remote, stream_events(&t->remote, live && t->in_to == 0 && t->down_length == 0, length > 0));
-    if (t->state == SLOT_INLINE) {
-      count = add(a, count, &t->local, stream_events(&t->local, !t->up_eof && t->up_to == 0, t->in_to > 0));
-    } else {
-      count = add(a, count, &t->local,
-                  stream_events(&t->local, t->state == SLOT_RUNNING && !t->up_eof && cv_transfer_can_send(&t->transfer),
-                                t->state == SLOT_RUNNING && t->down_length > 0));
-    }
-    t->watched = count - t->watched_at;
+    if (t->state == SLOT_FREE || t->lent) continue; /* and not touched: its memory need not be there, or belongs to the second loop */
+    count = slot_watch(a->fds, count, t);
   }
   return count;
 }
@@ -191,16 +170,6 @@ static int patience(const agent *a, cv_ms now) {
   return (int)wait;
 }
 
-/* Whether a transfer has something to do: those that are still connecting always do. */
-static int is_due(const agent *a, const slot *t) {
-  size_t i;
-  if (t->again || (t->state != SLOT_RUNNING && t->state != SLOT_CLOSING)) return 1;
-  for (i = 0; i < t->watched; i++) {
-    if (a->fds[t->watched_at + i].revents != 0) return 1;
-  }
-  return 0;
-}
-
 static void turn(agent *a) {
   cv_ms now = os_now();
   int tick = now - a->ticked >= TICK_MS;
@@ -208,13 +177,14 @@ static void turn(agent *a) {
   int index;
   if (tick) a->ticked = now;
   a->busy = 0;
+  bulk_take_back(a);
   signals(a, now);
   for (index = 0; index < 2; index++) {
     if (a->controls[index].used && control_pump(a, &a->controls[index], now)) control_over(a, index, now);
   }
   for (i = 0; i < a->slots_end; i++) {
     slot *t = &a->slots[i];
-    if (t->state == SLOT_FREE || (!tick && !is_due(a, t))) continue;
+    if (t->state == SLOT_FREE || t->lent || (!tick && !slot_is_due(a->fds, t))) continue;
     t->again = 0;
     slot_pump(a, t, now);
   }
@@ -232,6 +202,7 @@ static void turn(agent *a) {
   }
   if (a->stopping) leave_when_quiet(a, now);
   if (a->stopping && now >= a->stop_at) {
+    bulk_recall(a);
     slots_abort(a, now);
     for (index = 0; index < 2; index++) {
       if (a->controls[index].used) control_release(a, &a->controls[index], now);

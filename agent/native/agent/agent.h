@@ -105,6 +105,10 @@ typedef struct slot {
   cv_ms dialled_at;
   direct_address direct;
   int again;      /* something is left to do without waiting for a socket */
+  int lent;       /* the second loop has it (bulk.c) */
+  struct slot *next;   /* of those on their way to the second loop, in it, and back */
+  cv_ms rated_at;      /* since when bytes are counted, to see whether it moves much */
+  uint64_t rated_from; /* and how many it had moved by then */
   size_t watched; /* how many of the polled sockets are its own, from `watched_at` on */
   size_t watched_at;
   uint16_t port;
@@ -206,9 +210,23 @@ void slot_open_remote(agent *a, slot *t, cv_ms now);
 /* The direct address gave no transfer: the same at the server. */
 void slot_fall_back(agent *a, slot *t, cv_ms now);
 void slot_pump(agent *a, slot *t, cv_ms now);
+/* Adds what is to be polled for, and says how many there are then. */
+size_t watch_stream(os_pollfd *fds, size_t count, const stream *s, short events);
+size_t slot_watch(os_pollfd *fds, size_t count, slot *t);
+/* Whether a transfer has something to do: those that are still connecting always do. */
+int slot_is_due(const os_pollfd *fds, const slot *t);
 void slots_abort(agent *a, cv_ms now);
 const mapping *mapping_of(const agent *a, uint16_t port, cv_text visitor);
 void transfer_pump(agent *a, slot *t, cv_ms now);
+/* For the second loop: moves bytes of a visitor, and touches nothing but the slot. False once something else is to be done. */
+int transfer_carry(slot *t, cv_ms now);
+
+/* bulk.c */
+/* Lends it to the second loop if it moves much. */
+void bulk_consider(agent *a, slot *t, cv_ms now);
+void bulk_take_back(agent *a);
+/* Takes back all that are lent, and lends no more. */
+void bulk_recall(agent *a);
 
 /* direct.c */
 void direct_ready(const agent *a, link_control *c);

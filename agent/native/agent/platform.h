@@ -46,7 +46,7 @@ cv_ms os_now(void);
 /* Seconds since 1970 and the milliseconds behind them, for log lines. */
 void os_wall(int64_t *seconds, int *ms);
 
-/* Unpredictable bytes; ends the program when the system has none. */
+/* Unpredictable bytes, in any thread; ends the program when the system has none. */
 void os_random(void *context, uint8_t *out, size_t length);
 
 /* A connection attempt: OS_OK, OS_PENDING (poll it for writing), or why it failed at once. */
@@ -69,8 +69,20 @@ void os_close(os_socket socket);
 /* Closes so that the peer sees a reset. */
 void os_reset(os_socket socket);
 
-/* Waits for events or for `timeout_ms`; a signal or a lookup that is done ends it, too. */
+/* Waits for events or for `timeout_ms`; a signal, a lookup that is done, or os_rouse ends it, too. `fds` has room for one more. */
 void os_poll(os_pollfd *fds, size_t count, int timeout_ms);
+/* Ends the poll that is waiting, or the next one. Any thread may call it. */
+void os_rouse(void);
+
+/*
+ * A second loop beside the first: runs `run` in a thread, once; -1 when there can be none. It waits by os_second_poll (-1: for ever) until
+ * os_second_rouse; the lock is for what both loops look at.
+ */
+int os_second_start(void (*run)(void));
+void os_second_poll(os_pollfd *fds, size_t count, int timeout_ms);
+void os_second_rouse(void);
+void os_second_lock(void);
+void os_second_unlock(void);
 
 /*
  * A lookup: begins, and gives a handle, or -1 when OS_LOOKUPS run already. os_lookup_take gives -1 while it runs, then how many

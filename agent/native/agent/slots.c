@@ -47,6 +47,8 @@ slot *slot_take(agent *a, cv_ms now) {
   }
   if (taken == NULL) return NULL;
   if (taken->state != SLOT_FREE) slot_free(taken);
+  taken->rated_at = 0;
+  taken->rated_from = 0;
   if (taken >= a->slots + a->slots_end) a->slots_end = (size_t)(taken - a->slots) + 1;
   taken->room = a->room;
   taken->in = a->buffers + (size_t)(taken - a->slots) * (2 * a->room + CV_HEADROOM);
@@ -251,12 +253,47 @@ void slot_pump(agent *a, slot *t, cv_ms now) {
   }
 }
 
+size_t watch_stream(os_pollfd *fds, size_t count, const stream *s, short events) {
+  if (events == 0 || s->socket == OS_NO_SOCKET) return count;
+  fds[count].fd = s->socket;
+  fds[count].events = events;
+  fds[count].revents = 0;
+  return count + 1;
+}
+
+size_t slot_watch(os_pollfd *fds, size_t count, slot *t) {
+  const uint8_t *bytes;
+  size_t length = 0;
+  int live = t->state == SLOT_RUNNING || t->state == SLOT_CLOSING || (t->state == SLOT_LOCAL && t->warm);
+  t->watched_at = count;
+  if (live) cv_transfer_output(&t->transfer, &bytes, &length);
+  count = watch_stream(fds, count, &t->remote, stream_events(&t->remote, live && t->in_to == 0 && t->down_length == 0, length > 0));
+  if (t->state == SLOT_INLINE) {
+    count = watch_stream(fds, count, &t->local, stream_events(&t->local, !t->up_eof && t->up_to == 0, t->in_to > 0));
+  } else {
+    count = watch_stream(fds, count, &t->local,
+                         stream_events(&t->local, t->state == SLOT_RUNNING && !t->up_eof && cv_transfer_can_send(&t->transfer),
+                                       t->state == SLOT_RUNNING && t->down_length > 0));
+  }
+  t->watched = count - t->watched_at;
+  return count;
+}
+
+int slot_is_due(const os_pollfd *fds, const slot *t) {
+  size_t i;
+  if (t->again || (t->state != SLOT_RUNNING && t->state != SLOT_CLOSING)) return 1;
+  for (i = 0; i < t->watched; i++) {
+    if (fds[t->watched_at + i].revents != 0) return 1;
+  }
+  return 0;
+}
+
 /* The agent stops without waiting: running transfers are reset. */
 void slots_abort(agent *a, cv_ms now) {
   size_t i;
   for (i = 0; i < a->slots_end; i++) {
     slot *t = &a->slots[i];
-    if (t->state == SLOT_FREE) continue;
+    if (t->state == SLOT_FREE || t->lent) continue;
     if (t->state == SLOT_INLINE) {
       inline_abort(a, t, now);
     } else if (t->state == SLOT_RUNNING || (t->state == SLOT_LOCAL && t->warm)) {

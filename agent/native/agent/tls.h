@@ -22,6 +22,8 @@ int tls_handshake(tls_session *session, int *want_write, char *why, size_t size)
 long tls_read(tls_session *session, uint8_t *bytes, size_t length);
 long tls_write(tls_session *session, const uint8_t *bytes, size_t length);
 int tls_pending(const tls_session *session);
+/* Whether several threads may use sessions, each of them in one thread at a time. */
+int tls_in_threads(void);
 /* Says goodbye as far as that needs no waiting, and frees it. */
 void tls_close(tls_session *session);
 

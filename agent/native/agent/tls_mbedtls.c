@@ -64,6 +64,17 @@ int tls_available(void) {
   return 1;
 }
 
+/* Sessions share nothing that changes, but for PSA's store of keys, which has locks from 3.6 on if it is built with them. */
+int tls_in_threads(void) {
+#if MBEDTLS_VERSION_NUMBER < 0x03000000 && !defined(MBEDTLS_USE_PSA_CRYPTO)
+  return 1;
+#elif MBEDTLS_VERSION_NUMBER >= 0x03060000 && defined(MBEDTLS_THREADING_C)
+  return 1;
+#else
+  return 0;
+#endif
+}
+
 #ifdef _WIN32
 /* Windows keeps its authorities in a store. */
 static void load_system_authorities(void) {

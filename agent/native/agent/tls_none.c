@@ -7,6 +7,10 @@ int tls_available(void) {
   return 0;
 }
 
+int tls_in_threads(void) {
+  return 0;
+}
+
 int tls_start(const char *ca_file, const char *const *pins, size_t pin_count, char *why, size_t size) {
   (void)ca_file;
   (void)pins;

@@ -68,7 +68,12 @@ static void settle(agent *a, slot *t, cv_ms now) {
   }
 }
 
-static void on_event(agent *a, slot *t, cv_transfer_event event, const cv_frame *frame, cv_ms now) {
+static void pass_end(slot *t, cv_ms now) {
+  os_shut(t->local.socket);
+  cv_transfer_down_ended(&t->transfer, now);
+}
+
+static void on_event(agent *a, slot *t, cv_transfer_event event, cv_ms now) {
   switch (event) {
     case CV_TRANSFER_OPENED:
       t->opened = 1;
@@ -83,34 +88,37 @@ static void on_event(agent *a, slot *t, cv_transfer_event event, const cv_frame 
     case CV_TRANSFER_ASSIGN:
       assigned(a, t, now);
       break;
-    case CV_TRANSFER_DATA:
-      t->down = frame->bytes;
-      t->down_length = frame->length;
-      break;
     case CV_TRANSFER_END:
-      os_shut(t->local.socket);
-      cv_transfer_down_ended(&t->transfer, now);
+      pass_end(t, now);
       break;
     default:
       break;
   }
 }
 
-/* Works off what the server has sent; false when it has to wait. */
-static int digest(agent *a, slot *t, cv_ms now) {
+/* Works off the data that the server has sent, up to another event; CV_TRANSFER_NONE: there is no more, or `in` has to wait. */
+static cv_transfer_event digest_data(slot *t, cv_ms now) {
   for (;;) {
     cv_frame frame;
     size_t used;
     cv_transfer_event event;
-    if (!write_local(t, now)) return 0;
+    if (!write_local(t, now)) return CV_TRANSFER_NONE;
     event = cv_transfer_input(&t->transfer, t->in + t->in_from, t->in_to - t->in_from, now, &used, &frame);
     t->in_from += used;
-    if (event != CV_TRANSFER_NONE) on_event(a, t, event, &frame, now);
+    if (event == CV_TRANSFER_NONE && t->in_from == t->in_to) t->in_from = t->in_to = 0;
+    if (event != CV_TRANSFER_DATA) return event;
+    t->down = frame.bytes;
+    t->down_length = frame.length;
+  }
+}
+
+/* Works off what the server has sent; false when it has to wait. */
+static int digest(agent *a, slot *t, cv_ms now) {
+  for (;;) {
+    cv_transfer_event event = digest_data(t, now);
+    if (event != CV_TRANSFER_NONE) on_event(a, t, event, now);
     settle(a, t, now);
-    if (event == CV_TRANSFER_NONE) {
-      if (t->in_from == t->in_to) t->in_from = t->in_to = 0;
-      return t->in_to == 0;
-    }
+    if (event == CV_TRANSFER_NONE) return t->in_to == 0 && t->down_length == 0;
   }
 }
 
@@ -169,6 +177,47 @@ static int read_local(slot *t, cv_ms now) {
   return 1;
 }
 
+static int is_serving(const slot *t) {
+  return t->transfer.state == CV_TRANSFER_SERVING && !cv_transfer_gone(&t->transfer);
+}
+
+/* The same as read_remote for bytes of one visitor and nothing else: false, too, when the visitor is over. */
+static int carry_remote(slot *t, cv_ms now) {
+  long got = 0;
+  int round;
+  for (round = 0; round < 2; round++) { /* what has waited, then what is read */
+    while (digest_data(t, now) == CV_TRANSFER_END) {
+      pass_end(t, now);
+      if (!is_serving(t)) return 0;
+    }
+    if (t->in_to > 0 || t->down_length > 0 || !is_serving(t) || round == 1) break;
+    got = stream_read(&t->remote, t->in, t->room);
+    if (got == OS_AGAIN) return 0;
+    if (got <= 0) {
+      cv_transfer_eof(&t->transfer);
+      return 0;
+    }
+    t->in_to = (size_t)got;
+  }
+  return got > 0 && is_more(&t->remote, got, t->room);
+}
+
+int transfer_carry(slot *t, cv_ms now) {
+  int round;
+  int more = 1;
+  for (round = 0; round < ROUNDS && more; round++) {
+    more = carry_remote(t, now);
+    if (!is_serving(t)) return 0;
+    more |= read_local(t, now);
+    write_remote(t, now);
+    if (!is_serving(t)) return 0;
+  }
+  cv_transfer_tick(&t->transfer, now);
+  write_remote(t, now);
+  t->again = more || (stream_pending(&t->remote) && t->in_to == 0 && t->down_length == 0);
+  return is_serving(t);
+}
+
 void transfer_pump(agent *a, slot *t, cv_ms now) {
   int round;
   int more = 1;
@@ -193,4 +242,5 @@ void transfer_pump(agent *a, slot *t, cv_ms now) {
   } else if (more || (stream_pending(&t->remote) && t->in_to == 0 && t->down_length == 0)) {
     t->again = a->busy = 1;
   }
+  bulk_consider(a, t, now);
 }

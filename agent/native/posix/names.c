@@ -1,6 +1,4 @@
-/* Names looked up beside the loop, a thread for each. */
-#include <pthread.h>
-#include <signal.h>
+/* Names looked up beside the loops, a thread for each. */
 #include <stdio.h>
 #include <string.h>
 
@@ -54,17 +52,12 @@ static void *look_up(void *argument) {
   one->done = 1;
   if (one->dropped) one->used = 0;
   pthread_mutex_unlock(&lock);
-  posix_rouse();
+  os_rouse();
   return NULL;
 }
 
 int os_lookup(const char *host, uint16_t port) {
-  pthread_attr_t attributes;
-  pthread_t thread;
-  sigset_t all;
-  sigset_t before;
   int handle;
-  int failed;
   pthread_mutex_lock(&lock);
   for (handle = 0; handle < OS_LOOKUPS && lookups[handle].used; handle++) {
   }
@@ -76,17 +69,9 @@ int os_lookup(const char *host, uint16_t port) {
   if (handle == OS_LOOKUPS) return -1;
   snprintf(lookups[handle].host, sizeof lookups[handle].host, "%s", host);
   snprintf(lookups[handle].service, sizeof lookups[handle].service, "%u", (unsigned)port);
-  sigfillset(&all); /* signals are for the loop */
-  pthread_sigmask(SIG_BLOCK, &all, &before);
-  pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  pthread_attr_setstacksize(&attributes, 256 * 1024);
-  failed = pthread_create(&thread, &attributes, look_up, &lookups[handle]);
-  pthread_attr_destroy(&attributes);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  if (failed) {
+  if (posix_thread(look_up, &lookups[handle], 256 * 1024) != 0) {
     lookups[handle].done = 1; /* taken as: no address */
-    posix_rouse();
+    os_rouse();
   }
   return handle;
 }

@@ -17,18 +17,15 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Written to by signals and lookups: ends a poll. */
+/* Written to by signals, lookups and the second loop: ends a poll. */
 static int wake[2] = {-1, -1};
 static volatile sig_atomic_t stops;
 static volatile sig_atomic_t renewals;
 static int random_file = -1;
 static int logging;
 
-void posix_rouse(void) {
-  int saved = errno;
-  if (write(wake[1], "", 1) < 0) { /* the pipe is full: poll will end anyway */
-  }
-  errno = saved;
+void os_rouse(void) {
+  posix_wake_write(wake);
 }
 
 static void on_signal(int number) {
@@ -37,20 +34,16 @@ static void on_signal(int number) {
   } else {
     stops = stops + 1;
   }
-  posix_rouse();
+  os_rouse();
 }
 
 int os_start(void) {
   struct sigaction action;
-  int i;
   memset(&action, 0, sizeof action);
   sigemptyset(&action.sa_mask);
-  if (pipe(wake) != 0 || (random_file = open("/dev/urandom", O_RDONLY | O_CLOEXEC)) < 0) {
+  if (posix_wake_make(wake) != 0 || (random_file = open("/dev/urandom", O_RDONLY | O_CLOEXEC)) < 0) {
     perror("culvert-agent: cannot start");
     return -1;
-  }
-  for (i = 0; i < 2; i++) {
-    if (fcntl(wake[i], F_SETFL, O_NONBLOCK) < 0 || fcntl(wake[i], F_SETFD, FD_CLOEXEC) < 0) return -1;
   }
   action.sa_handler = on_signal;
   sigaction(SIGINT, &action, NULL);
@@ -76,9 +69,11 @@ void os_wall(int64_t *seconds, int *ms) {
 
 /* Masks need four bytes at a time: a read for each would cost more than the frame. */
 void os_random(void *context, uint8_t *out, size_t length) {
+  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
   static uint8_t pool[512];
   static size_t left;
   (void)context;
+  pthread_mutex_lock(&lock);
   while (length > 0) {
     size_t count;
     if (left == 0) {
@@ -92,20 +87,11 @@ void os_random(void *context, uint8_t *out, size_t length) {
     out += count;
     length -= count;
   }
+  pthread_mutex_unlock(&lock);
 }
 
 void os_poll(os_pollfd *fds, size_t count, int timeout_ms) {
-  uint8_t drained[64];
-  fds[count].fd = wake[0]; /* the caller leaves room for it */
-  fds[count].events = POLLIN;
-  fds[count].revents = 0;
-  if (poll(fds, (nfds_t)(count + 1), timeout_ms) < 0) {
-    size_t i;
-    for (i = 0; i < count; i++) fds[i].revents = 0;
-    return;
-  }
-  while (fds[count].revents != 0 && read(wake[0], drained, sizeof drained) > 0) {
-  }
+  posix_wake_poll(wake, fds, count, timeout_ms);
 }
 
 int os_stop_asked(void) {

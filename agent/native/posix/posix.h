@@ -4,7 +4,16 @@
 
 #include "platform.h"
 
-/* Ends the poll that is waiting, or the next one. Signal handlers and other threads may call it. */
-void posix_rouse(void);
+#include <pthread.h>
+
+/* A pipe whose reading end wakes a poll. -1 when there is none. */
+int posix_wake_make(int wake[2]);
+/* Signal handlers and other threads may call it. */
+void posix_wake_write(const int wake[2]);
+/* poll that ends when the pipe is written to. */
+void posix_wake_poll(const int wake[2], os_pollfd *fds, size_t count, int timeout_ms);
+
+/* A thread of its own end, which gets no signals: they are for the first loop. 0, or what is wrong. */
+int posix_thread(void *(*run)(void *), void *argument, size_t stack);
 
 #endif

@@ -22,40 +22,45 @@ typedef struct lookup {
 
 static lookup lookups[OS_LOOKUPS];
 static CRITICAL_SECTION lock;
-/* A UDP socket connected to itself: a byte sent to it ends a poll. */
+/* UDP sockets connected to themselves: a byte sent to one ends a poll of its loop. */
 static SOCKET wake = INVALID_SOCKET;
+static SOCKET second_wake = INVALID_SOCKET;
+static CRITICAL_SECTION second_lock;
+static void (*second_run)(void);
 static volatile LONG stops;
 static FILE *log_file;
 
-static void rouse(void) {
+void os_rouse(void) {
   send(wake, "", 1, 0);
 }
 
 /* Ctrl-C, Ctrl-Break, and the end of the session or of the console: a clean stop. */
 static BOOL WINAPI on_console(DWORD event) {
   InterlockedIncrement(&stops);
-  rouse();
+  os_rouse();
   if (event != CTRL_C_EVENT && event != CTRL_BREAK_EVENT) Sleep(5000); /* Windows ends the process when this returns */
   return TRUE;
 }
 
-static int make_wake(void) {
+static int make_wake(SOCKET *out) {
   struct sockaddr_in here;
   int size = sizeof here;
   u_long yes = 1;
+  SOCKET s = socket(AF_INET, SOCK_DGRAM, 0);
   memset(&here, 0, sizeof here);
   here.sin_family = AF_INET;
   here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  wake = socket(AF_INET, SOCK_DGRAM, 0);
-  if (wake == INVALID_SOCKET || bind(wake, (struct sockaddr *)&here, size) != 0) return -1;
-  if (getsockname(wake, (struct sockaddr *)&here, &size) != 0 || connect(wake, (struct sockaddr *)&here, size) != 0) return -1;
-  return ioctlsocket(wake, (long)FIONBIO, &yes);
+  if (s == INVALID_SOCKET || bind(s, (struct sockaddr *)&here, size) != 0) return -1;
+  if (getsockname(s, (struct sockaddr *)&here, &size) != 0 || connect(s, (struct sockaddr *)&here, size) != 0) return -1;
+  *out = s;
+  return ioctlsocket(s, (long)FIONBIO, &yes);
 }
 
 int os_start(void) {
   WSADATA data;
   InitializeCriticalSection(&lock);
-  if (WSAStartup(MAKEWORD(2, 2), &data) != 0 || make_wake() != 0) {
+  InitializeCriticalSection(&second_lock);
+  if (WSAStartup(MAKEWORD(2, 2), &data) != 0 || make_wake(&wake) != 0) {
     fprintf(stderr, "culvert-agent: cannot start: Winsock is not there\n");
     return -1;
   }
@@ -173,21 +178,57 @@ void os_reset(os_socket s) {
 /* Connections that are being made are looked at this often: see os_connected. */
 #define CONNECT_MS 20
 
-void os_poll(os_pollfd *fds, size_t count, int timeout_ms) {
+static void poll_with(SOCKET wakes, os_pollfd *fds, size_t count, int timeout_ms) {
   char drained[64];
   size_t i;
-  fds[count].fd = wake;
+  fds[count].fd = wakes;
   fds[count].events = POLLIN;
   fds[count].revents = 0;
   for (i = 0; i < count; i++) {
-    if (fds[i].events == POLLOUT && timeout_ms > CONNECT_MS) timeout_ms = CONNECT_MS;
+    if (fds[i].events == POLLOUT && (timeout_ms < 0 || timeout_ms > CONNECT_MS)) timeout_ms = CONNECT_MS;
   }
   if (WSAPoll(fds, (ULONG)(count + 1), timeout_ms) < 0) {
     for (i = 0; i < count; i++) fds[i].revents = 0;
     return;
   }
-  while (recv(wake, drained, sizeof drained, 0) > 0) {
+  while (recv(wakes, drained, sizeof drained, 0) > 0) {
   }
+}
+
+void os_poll(os_pollfd *fds, size_t count, int timeout_ms) {
+  poll_with(wake, fds, count, timeout_ms);
+}
+
+static DWORD WINAPI second(void *argument) {
+  (void)argument;
+  second_run();
+  return 0;
+}
+
+int os_second_start(void (*run)(void)) {
+  HANDLE thread;
+  second_run = run;
+  if (make_wake(&second_wake) != 0) return -1;
+  thread = CreateThread(NULL, 0, second, NULL, 0, NULL);
+  if (thread == NULL) return -1;
+  CloseHandle(thread);
+  return 0;
+}
+
+void os_second_poll(os_pollfd *fds, size_t count, int timeout_ms) {
+  poll_with(second_wake, fds, count, timeout_ms);
+}
+
+void os_second_rouse(void) {
+  send(second_wake, "", 1, 0);
+}
+
+void os_second_lock(void) {
+  EnterCriticalSection(&second_lock);
+}
+
+void os_second_unlock(void) {
+  LeaveCriticalSection(&second_lock);
 }
 
 static int resolve(const char *host, const char *service, int flags, os_address *out, int room) {
@@ -219,7 +260,7 @@ static DWORD WINAPI look_up(void *argument) {
   one->done = 1;
   if (one->dropped) one->used = 0;
   LeaveCriticalSection(&lock);
-  rouse();
+  os_rouse();
   return 0;
 }
 
@@ -240,7 +281,7 @@ int os_lookup(const char *host, uint16_t port) {
   thread = CreateThread(NULL, 0, look_up, &lookups[handle], 0, NULL);
   if (thread == NULL) {
     lookups[handle].done = 1; /* taken as: no address */
-    rouse();
+    os_rouse();
   } else {
     CloseHandle(thread);
   }
