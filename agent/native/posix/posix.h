@@ -13,7 +13,7 @@ void posix_wake_write(const int wake[2]);
 /* poll that ends when the pipe is written to. */
 void posix_wake_poll(const int wake[2], os_pollfd *fds, size_t count, int timeout_ms);
 
-/* A thread of its own end, which gets no signals: they are for the first loop. 0, or what is wrong. */
+/* A thread that nobody waits for, and that gets no signals: they are for the first loop. 0, or what is wrong. */
 int posix_thread(void *(*run)(void *), void *argument, size_t stack);
 
 #endif
