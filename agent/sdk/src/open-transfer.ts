@@ -6,7 +6,11 @@ import type { Control, DirectAddress } from './control.ts';
 import type { Settings } from './options.ts';
 import { isAnswer, type TransferHealth } from './transfer-health.ts';
 
-export type OpenedTransfer = UpgradedSocket & { encrypted: boolean };
+export interface OpenedTransfer extends UpgradedSocket {
+  encrypted: boolean;
+  /** It goes by the server's edge, not straight to the listener. */
+  byEdge: boolean;
+}
 
 /** A listener that can be reached is reached soon. */
 const CONNECT_MS = 3_000;
@@ -45,8 +49,10 @@ export class TransferOpener {
 
   async #open(control: Control, path: string, signal: StopSignal): Promise<OpenedTransfer> {
     const direct = control.direct;
-    const atServer = (): Promise<OpenedTransfer> =>
-      connectWebSocket(targetOf(this.#settings, control.server, path, control.token, signal));
+    const atServer = async (): Promise<OpenedTransfer> => {
+      const target = targetOf(this.#settings, control.server, path, control.token, signal);
+      return { ...(await connectWebSocket(target)), byEdge: true };
+    };
     if (direct === undefined || this.#avoids(direct)) return atServer();
     try {
       const opened = await this.#openDirect(direct, path, signal);
@@ -79,10 +85,11 @@ export class TransferOpener {
     return this.#avoided?.key === key && !this.#avoided.rest.over(performance.now());
   }
 
-  #openDirect({ url, key }: DirectAddress, path: string, signal: StopSignal): Promise<OpenedTransfer> {
+  async #openDirect({ url, key }: DirectAddress, path: string, signal: StopSignal): Promise<OpenedTransfer> {
     const target = targetOf(this.#settings, url, `${url.pathname.replace(/\/$/, '')}${path}`, key, signal);
     const { HANDSHAKE_MS } = this.#settings.limits;
     const connectMs = Math.min(CONNECT_MS, HANDSHAKE_MS);
-    return connectWebSocket({ ...target, connectMs, deadlineMs: Math.min(ANSWER_MS, HANDSHAKE_MS) });
+    const opened = await connectWebSocket({ ...target, connectMs, deadlineMs: Math.min(ANSWER_MS, HANDSHAKE_MS) });
+    return { ...opened, byEdge: false };
   }
 }

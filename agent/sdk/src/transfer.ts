@@ -58,9 +58,10 @@ export async function serveTransfer(
   const { promise: gone, resolve: onGone } = Promise.withResolvers<void>();
   let transfer: Transfer;
   try {
-    const { socket, head, encrypted } = await opener.openDialled(control, dial.path, signal);
+    const { socket, head, encrypted, byEdge } = await opener.openDialled(control, dial.path, signal);
     const mask = encrypted ? 'zero' : 'random';
-    transfer = new Transfer(socket, { role: 'client', head, mask, limits: settings.limits, onGone: () => onGone() });
+    const { limits } = settings;
+    transfer = new Transfer(socket, { role: 'client', head, mask, limits, byEdge, onGone: () => onGone() });
     onOpen();
   } catch (err) {
     local.resetAndDestroy();

@@ -121,12 +121,13 @@ export class WarmTransfers {
     this.#opening += 1;
     try {
       const path = `${TRANSFER_PATH}/${listener}?warm=1`;
-      const { socket, head, encrypted } = await this.#opener.open(control, path, signal);
+      const { socket, head, encrypted, byEdge } = await this.#opener.open(control, path, signal);
       const { promise: gone, resolve: onGone } = Promise.withResolvers<void>();
       const warm: WarmDevice = new WarmDevice(socket, {
         head,
         mask: encrypted ? 'zero' : 'random',
         limits: this.#settings.limits,
+        byEdge,
         heartbeatMs: control.ready.heartbeatMs,
         onAssign: (message) => this.#onAssign(message, warm),
         onIdle: () => this.#onIdle(warm),

@@ -3,6 +3,7 @@ import { BufferCarrier, type Carrier, PipeCarrier } from './carrier.ts';
 import type { Role } from './ending.ts';
 import { EAGAIN, EINTR, type Libc, MSG_DONTWAIT, MSG_PEEK, POLLIN, POLLOUT, UNABLE } from './libc.ts';
 import { type MaskSource, maskSource } from './masks.ts';
+import { PeerQueue } from './peer-queue.ts';
 import { SLAB_SIZES } from './slab.ts';
 
 /** What is asked of the bulk thread: to move one direction of a transfer from one socket to the other, for a while. */
@@ -18,6 +19,8 @@ export interface BulkOrder {
   mask?: 'random' | 'zero' | undefined;
   /** Frames come down, and this is where they stand. */
   place?: BinaryPlace | undefined;
+  /** Bytes that the peer of the sink may have unread before it is given time. Default: as many as its kernel takes. */
+  queue?: number | undefined;
 }
 
 /**
@@ -49,6 +52,8 @@ export const SLICE_MS = 200;
 const SOURCE_STILL_MS = 10;
 /** A sink that takes nothing for so long is watched by who has the deadlines. */
 const SINK_STILL_MS = SLICE_MS;
+/** The time that a peer is given which has much unread. */
+const REST_MS = 0.25;
 /** So many reads in a row of less than a small slab are no bulk. */
 const SMALL_READS = 4;
 
@@ -63,9 +68,11 @@ export class BulkJob {
   readonly #carrier: Carrier;
   readonly #masks: MaskSource;
   readonly #place: BinaryPlace | undefined;
+  readonly #queue: PeerQueue;
   readonly #peeked = Buffer.alloc(HEADROOM);
   readonly #since: number;
   #wentAt: number;
+  #restsUntil = 0;
   #smallReads = 0;
   #moved = 0;
   #errno = 0;
@@ -78,6 +85,7 @@ export class BulkJob {
     this.#order = order;
     this.#libc = libc;
     this.#place = place;
+    this.#queue = new PeerQueue(libc);
     this.#masks = maskSource(role, mask);
     const hidden = place === undefined ? role === 'client' && mask !== 'zero' : isHidden(place.mask);
     this.#carrier = new (hidden ? BufferCarrier : PipeCarrier)(libc);
@@ -106,6 +114,11 @@ export class BulkJob {
     return now - this.#wentAt >= (this.#carrier.held > 0 ? SINK_STILL_MS : SOURCE_STILL_MS);
   }
 
+  /** Until then it does not move, for the sake of its sink's peer; 0: it may. */
+  get restsUntil(): number {
+    return this.#restsUntil;
+  }
+
   /** Ends it: closes what is its own, and says how far it came. */
   finish(end: BulkEnd): BulkReport {
     const rest = this.#carrier.held > 0 ? this.#carrier.rest() : undefined;
@@ -118,10 +131,20 @@ export class BulkJob {
     if (this.#carrier.held === 0) {
       if (now - this.#since >= SLICE_MS) return 'slice';
       if (this.#smallReads >= SMALL_READS) return 'small';
+      if (this.#rests(now)) return undefined;
       const end = this.#place === undefined ? this.#takeUp() : this.#takeDown(this.#place);
       if (end !== undefined) return end;
     }
     return this.#carrier.held > 0 && this.#carrier.drain(this.to) < 0 ? this.#failed() : undefined;
+  }
+
+  /** After each rest it moves one read's worth: that also tells how far the peer is. */
+  #rests(now: number): boolean {
+    const { queue } = this.#order;
+    if (now < this.#restsUntil) return true;
+    const rested = this.#restsUntil > 0;
+    this.#restsUntil = !rested && queue !== undefined && this.#queue.exceeds(this.to, queue) ? now + REST_MS : 0;
+    return this.#restsUntil > 0;
   }
 
   #takeUp(): BulkEnd | undefined {

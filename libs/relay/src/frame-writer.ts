@@ -13,6 +13,7 @@ import {
   putHeader,
 } from '@culvert/wire';
 import { bulkThread, type Loan, type OnBack, restOf } from './bulk.ts';
+import type { BulkOrder } from './bulk-job.ts';
 import { CLOSE_INTERNAL, CLOSE_NO_CODE, CLOSE_NORMAL, type Role } from './ending.ts';
 import { flushSoon, notSoon } from './flush-soon.ts';
 import { type MaskSource, maskSource } from './masks.ts';
@@ -95,12 +96,12 @@ export class FrameWriter {
    *
    * @param flushed As of `data`, for what the socket has not taken when it comes back.
    */
-  lend(from: net.Socket, most: number, flushed: () => void, back: OnBack): Loan | undefined {
+  lend(from: net.Socket, order: Pick<BulkOrder, 'most' | 'queue'>, flushed: () => void, back: OnBack): Loan | undefined {
     const socket = this.#socket;
     this.flush();
     if (!socket.writable || socket.writableLength > 0) return undefined;
     const mask = this.#zeroMask ? 'zero' : 'random';
-    this.#loan = bulkThread()?.lend(from, socket, { most, role: this.#role, mask }, (report) => {
+    this.#loan = bulkThread()?.lend(from, socket, { ...order, role: this.#role, mask }, (report) => {
       this.#loan = undefined;
       if (report === undefined) socket.destroy(); // within a frame, perhaps: whatever followed would be taken for payload
       const rest = report === undefined ? undefined : restOf(report);

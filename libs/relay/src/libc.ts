@@ -14,6 +14,7 @@ export const MSG_NOSIGNAL = 0x4000;
 export const MSG_MORE = 0x8000;
 export const SOL_SOCKET = 1;
 export const SO_LINGER = 13;
+export const TCP_INFO = 11;
 export const POLLIN = 1;
 export const POLLOUT = 4;
 export const EINTR = 4;
@@ -32,7 +33,10 @@ export interface Libc {
   recv(fd: number, into: Uint8Array, length: number, flags: number): number;
   send(fd: number, bytes: Uint8Array, length: number, flags: number): number;
   setsockopt(fd: number, level: number, name: number, value: Uint8Array, length: number): number;
-  poll(fds: Uint8Array, count: number, timeoutMs: number): number;
+  /** @param length In: what `into` holds; out: what was put there; 32 bits. */
+  getsockopt(fd: number, level: number, name: number, into: Uint8Array, length: Uint8Array): number;
+  /** @param timeout `struct timespec`; @param signals None. */
+  ppoll(fds: Uint8Array, count: number, timeout: BigInt64Array, signals: null): number;
   close(fd: number): number;
   errno(): number;
 }
@@ -62,7 +66,8 @@ function load(): Libc | undefined {
       recv: libc.func('long recv(int, void *, size_t, int)'),
       send: libc.func('long send(int, void *, size_t, int)'),
       setsockopt: libc.func('int setsockopt(int, int, int, void *, unsigned int)'),
-      poll: libc.func('int poll(void *, unsigned long, int)'),
+      getsockopt: libc.func('int getsockopt(int, int, int, void *, void *)'),
+      ppoll: libc.func('int ppoll(void *, unsigned long, void *, void *)'),
       close: libc.func('int close(int)'),
       errno: () => koffi.errno(),
     };
@@ -73,6 +78,10 @@ function load(): Libc | undefined {
 
 /** The descriptor of a TCP socket as it comes from the system; -1 for one that is closed, encrypted or in user space. */
 export function descriptorOf(socket: net.Socket): number {
-  if ('encrypted' in socket) return -1;
+  return 'encrypted' in socket ? -1 : tcpDescriptorOf(socket);
+}
+
+/** The same, and where TLS is on it that of the socket beneath: to ask it something, for its bytes are those of TLS. */
+export function tcpDescriptorOf(socket: net.Socket): number {
   return (socket as unknown as { _handle: { fd?: number } | null })._handle?.fd ?? -1;
 }

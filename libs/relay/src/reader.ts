@@ -2,13 +2,18 @@ import type net from 'node:net';
 import { HEADROOM } from '@culvert/wire';
 import { adopt, drain } from './adopt.ts';
 import type { Loan } from './bulk.ts';
+import { loadLibc, tcpDescriptorOf } from './libc.ts';
 import type { Pace } from './pace.ts';
+import { PeerQueue } from './peer-queue.ts';
 import { RecordBuffer } from './record-buffer.ts';
 import { giveSlab, SLAB_SIZES, type SlabClass, takeSlab } from './slab.ts';
-import { beside, noteLarge, noteSmall, noteTurn, type Owner } from './turns.ts';
+import { beside, noteLarge, noteSmall, noteTurn, type Owner, queueFor } from './turns.ts';
 
 /** Shares of a turn that a bulk transfer takes at once while nobody waits for answers: to yield costs system calls. */
 const LONE_SHARES = 4;
+
+/** The time that a peer is given which is behind: the least that a timer takes. */
+const REST_MS = 1;
 
 const NOTHING = Buffer.alloc(0);
 
@@ -26,6 +31,8 @@ export interface ReaderOptions {
   use(bytes: Buffer, from: number, to: number): number;
   /** Bytes that had best come with one read, if known: a large read is made to end there. */
   ahead?(): number;
+  /** The peer of the sink is to be given time where it is behind, while others wait for answers. */
+  spares?: boolean;
   /** Has the bulk thread move what comes next; `back` says that it is over. Undefined, and by default: it is read here. */
   lend?(back: () => void): Loan | undefined;
 }
@@ -37,6 +44,7 @@ export interface ReaderOptions {
  *        \--use() left a rest, stop()---> waiting --start()----> reading
  *        \--its share of the turn is used up--> next turn
  *        \--the pace holds it----------> waiting --update()---> reading
+ *        \--the peer is behind---------> resting --REST_MS----> reading
  *        \--bulk that the sink takes---> lent ----back--------> reading
  *
  * So at most one read per direction is unflushed, whatever the peer does. The slab stays the same while it waits.
@@ -72,6 +80,9 @@ export class Reader {
   #smallReads = 0;
   #turn = 0;
   #loan: Loan | undefined;
+  #queue: PeerQueue | undefined;
+  #resting: NodeJS.Timeout | undefined;
+  #rested = false;
   #corked: net.Socket | undefined;
   /** Of a TLS socket: what this turn has brought. */
   #records: RecordBuffer | undefined;
@@ -173,6 +184,7 @@ export class Reader {
   detach(): Buffer | undefined {
     this.stop();
     this.recall();
+    clearTimeout(this.#resting);
     const rest = this.#rest;
     this.#slab = undefined;
     this.#held = undefined;
@@ -185,6 +197,7 @@ export class Reader {
 
   #open(): boolean {
     if (this.#stopped || this.#yielding || this.#loan !== undefined || this.#rest !== undefined || this.#backlog()) return false;
+    if (this.#resting !== undefined) return false;
     return this.pace === undefined || !this.pace.holds(this);
   }
 
@@ -271,6 +284,7 @@ export class Reader {
     const most = this.#most();
     if (this.#size < 2 && SLAB_SIZES[this.#size] < most) this.#wanted = (this.#size + 1) as SlabClass;
     if (SLAB_SIZES[this.#wanted] >= most && this.#lend()) return;
+    this.#spare();
     this.#turn += count;
     if (this.#turn < turnBytes || (this.#turn < turnBytes * LONE_SHARES && !beside(this.#options.owner))) return;
     this.#turn = 0;
@@ -287,6 +301,24 @@ export class Reader {
     this.#loan = lend(this.#back);
     return this.#loan !== undefined;
   }
+
+  /** Bulk that the peer of the sink does not read as fast as it is sent: it rests after this read, then one more may go. */
+  #spare(): void {
+    const rested = this.#rested;
+    this.#rested = false;
+    if (rested || this.#options.spares !== true || this.#size < 2 || this.sink === undefined) return;
+    const queue = queueFor(this.#options.owner);
+    const libc = queue === undefined ? undefined : loadLibc();
+    if (queue === undefined || libc === undefined) return;
+    this.#queue ??= new PeerQueue(libc);
+    if (this.#queue.exceeds(tcpDescriptorOf(this.sink), queue)) this.#resting = setTimeout(this.#onRested, REST_MS);
+  }
+
+  readonly #onRested = (): void => {
+    this.#resting = undefined;
+    this.#rested = true;
+    this.update();
+  };
 
   readonly #back = (): void => {
     this.#loan = undefined;

@@ -11,7 +11,7 @@ import type { Pace } from './pace.ts';
 import { Reader } from './reader.ts';
 import { ResetAtDeath } from './reset-at-death.ts';
 import { SLAB_SIZES } from './slab.ts';
-import type { Owner } from './turns.ts';
+import { type Owner, queueFor } from './turns.ts';
 import { write } from './write.ts';
 
 export type RelayLimits = Pick<
@@ -37,6 +37,8 @@ export interface Link {
   readonly role: Role;
   readonly socket: net.Socket;
   readonly limits: RelayLimits;
+  /** See TransferOptions. */
+  readonly byEdge?: boolean;
   readonly maxFrame: number;
   /** Sends bytes as binary frames; with HEADROOM free bytes before `from`, unless `from` is 0. */
   sendData(bytes: Buffer, from: number, to: number, flushed: () => void): void;
@@ -110,6 +112,7 @@ export class Splice {
       maxRead: Math.min(limits.TRANSFER_BUFFER_BYTES, maxFrame),
       turnBytes: limits.TURN_BYTES,
       use: (bytes, from, to) => this.#sendUp(bytes, from, to),
+      spares: link.byEdge === true,
       lend: (back) => this.#lendUp(back),
     });
     this.#tcp = this.#reader.attach(tcp);
@@ -295,10 +298,11 @@ export class Splice {
   }
 
   #lendUp(back: () => void): Loan | undefined {
-    const { frames, socket, limits, maxFrame } = this.#link;
+    const { owner, frames, socket, limits, byEdge, maxFrame } = this.#link;
     if (this.#settled || this.#probation || frames === undefined) return undefined;
     const most = Math.min(limits.TRANSFER_BUFFER_BYTES, maxFrame);
-    return frames.lend(this.#tcp, most, this.#reader.flushed, (report) => {
+    const queue = byEdge ? queueFor(owner) : undefined;
+    return frames.lend(this.#tcp, { most, queue }, this.#reader.flushed, (report) => {
       if (report === undefined) this.#link.lost?.();
       else {
         this.#up += report.moved;

@@ -27,6 +27,8 @@ export interface TransferOptions {
   /** While there is no visitor, the server pings this often, and both sides give up after 2.5 of it without a sign of life. Default: neither. */
   heartbeatMs?: number;
   limits?: RelayLimits;
+  /** Its peer is an edge, which reads all that is there in one go: beside others who wait for answers, bulk does not fill its buffer. */
+  byEdge?: boolean | undefined;
   /** The WebSocket is gone. Called once. */
   onGone?(code: ErrorCode): void;
 }
@@ -130,6 +132,7 @@ export class Transfer {
       role: this.role,
       socket: this.#socket,
       limits,
+      byEdge: options.byEdge === true,
       maxFrame: this.#writer.maxFrame,
       sendData: (bytes, from, to, flushed) => this.#writer.data(bytes, from, to, flushed),
       frames: this.#writer,

@@ -51,3 +51,14 @@ export function beside(owner: Owner): boolean {
   if (smallOwner === undefined || owner === smallOwner) return false;
   return turns - smallTurn <= SHARED_TURNS || performance.now() - smallAt <= SHARED_MS;
 }
+
+/**
+ * Bytes of bulk that a peer may have unread while somebody waits for answers: whatever is read there in one go lies before those.
+ * Beside the TLS of an edge, 256 KiB make nobody wait for less than 768 KiB do, and leave less of the bulk.
+ */
+const QUEUE_BYTES = 512 << 10;
+
+/** So many bytes the peer of a bulk transfer of this owner may have unread; undefined: as many as its kernel takes. */
+export function queueFor(owner: Owner): number | undefined {
+  return beside(owner) ? QUEUE_BYTES : undefined;
+}

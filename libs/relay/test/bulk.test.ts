@@ -309,7 +309,7 @@ describe.runIf(linux)('the bulk thread', () => {
     expect(
       writer.lend(
         source.inside,
-        MOST,
+        { most: MOST },
         () => {},
         () => {},
       ),

@@ -108,7 +108,7 @@ function accept(handshake: Handshake, transfers: Set<Transfer>, deps: TransferSe
   const asked = parseTransferHandshake(request.method ?? '', request.url ?? '', request.headers);
   if (!asked.ok) throw new CulvertError(asked.code, asked.message);
   if (asked.listener !== id) throw new CulvertError('not_found', `this is listener ${id}, not ${asked.listener}`);
-  if (asked.id === undefined) return acceptWarm(handshake, asked, transfers, deps, published ? '' : generationOf(request));
+  if (asked.id === undefined) return acceptWarm(handshake, asked, transfers, deps, published ? undefined : generationOf(request));
   const ticket = rendezvous.claim(asked.id, digestOf(asked.token));
   if (ticket === 'not_found') throw new CulvertError('not_found', 'this id is unknown, used, or its dial is over');
   if (ticket === 'unauthorized') throw new CulvertError('unauthorized', 'this is not the token of the dialled device');
@@ -125,6 +125,7 @@ function accept(handshake: Handshake, transfers: Set<Transfer>, deps: TransferSe
     head,
     answer,
     limits,
+    byEdge: !published,
     onGone: () => transfers.delete(transfer),
   });
   transfers.add(transfer);
@@ -137,7 +138,7 @@ function acceptWarm(
   { key, token }: { key: string; token: string },
   transfers: Set<Transfer>,
   { limits, tenures, grants, heartbeatMs }: TransferServerDeps,
-  generation: string,
+  generation: string | undefined,
 ): boolean {
   const device = tenures.holderOf(digestOf(token));
   if (device === undefined) throw new CulvertError('unauthorized', 'no device with this token has public ports here');
@@ -147,7 +148,7 @@ function acceptWarm(
   const maxFrame = device.tenure?.max_frame ?? limits.MAX_FRAME_BYTES;
   device.arrivedAt = performance.now();
   const host: WarmHost = new WarmHost(socket, {
-    ...{ maxFrame, head, answer: renderUpgrade(key), limits, heartbeatMs },
+    ...{ maxFrame, head, answer: renderUpgrade(key), limits, heartbeatMs, byEdge: generation !== undefined },
     onIdle: () => grants.returned(device, host),
     onGone: () => {
       transfers.delete(host.transfer);
@@ -155,7 +156,7 @@ function acceptWarm(
     },
   });
   transfers.add(host.transfer);
-  device.warm.add(host, generation);
+  device.warm.add(host, generation ?? '');
   return true;
 }
 
