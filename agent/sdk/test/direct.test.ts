@@ -1,5 +1,6 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { AgentOptions } from '../src/index.ts';
+import { TransferOpener } from '../src/open-transfer.ts';
 import { echo, type Happened, happened, serve, start, target } from './kit.ts';
 import {
   dial,
@@ -50,6 +51,21 @@ describe('a transfer past the edge', () => {
     const peer = server.expect('one');
     dial(control, 'one');
     await echoes(await peer);
+  });
+
+  it('is known as such, for bulk spares the edge only', async () => {
+    const open = vi.spyOn(TransferOpener.prototype, 'open');
+    const ways: boolean[] = [];
+    for (const url of [undefined, 'ws://127.0.0.1:1']) {
+      const { server, listener, control } = await scene(url);
+      const peer = (url === undefined ? listener : server).expect('one');
+      dial(control, 'one');
+      await echoes(await peer);
+      const opened = open.mock.results.at(-1) as { value: ReturnType<TransferOpener['open']> };
+      ways.push((await opened.value).byEdge);
+    }
+    open.mockRestore();
+    expect(ways).toEqual([false, true]);
   });
 
   it('waits for a listener that has the request, and may have joined the visitor', async () => {

@@ -40,6 +40,8 @@ export interface BulkReport {
   moved: number;
   /** Of these, what was not even read. */
   unread: number;
+  /** Times that it rested for its peer's sake. */
+  rests: number;
   /** Where the frames that come stand now. */
   place: BinaryPlace | undefined;
   /** What the sink has not taken yet: it comes before everything else. */
@@ -73,6 +75,7 @@ export class BulkJob {
   readonly #since: number;
   #wentAt: number;
   #restsUntil = 0;
+  #rests = 0;
   #smallReads = 0;
   #moved = 0;
   #errno = 0;
@@ -124,14 +127,14 @@ export class BulkJob {
     const rest = this.#carrier.held > 0 ? this.#carrier.rest() : undefined;
     this.#carrier.close();
     const unread = this.#carrier instanceof PipeCarrier ? this.#moved : 0;
-    return { end, errno: this.#errno, moved: this.#moved, unread, place: this.#place, rest };
+    return { end, errno: this.#errno, moved: this.#moved, unread, rests: this.#rests, place: this.#place, rest };
   }
 
   #move(now: number): BulkEnd | undefined {
     if (this.#carrier.held === 0) {
       if (now - this.#since >= SLICE_MS) return 'slice';
       if (this.#smallReads >= SMALL_READS) return 'small';
-      if (this.#rests(now)) return undefined;
+      if (this.#mustRest(now)) return undefined;
       const end = this.#place === undefined ? this.#takeUp() : this.#takeDown(this.#place);
       if (end !== undefined) return end;
     }
@@ -139,12 +142,15 @@ export class BulkJob {
   }
 
   /** After each rest it moves one read's worth: that also tells how far the peer is. */
-  #rests(now: number): boolean {
+  #mustRest(now: number): boolean {
     const { queue } = this.#order;
     if (now < this.#restsUntil) return true;
     const rested = this.#restsUntil > 0;
-    this.#restsUntil = !rested && queue !== undefined && this.#queue.exceeds(this.to, queue) ? now + REST_MS : 0;
-    return this.#restsUntil > 0;
+    this.#restsUntil = 0;
+    if (rested || queue === undefined || !this.#queue.exceeds(this.to, queue)) return false;
+    this.#restsUntil = now + REST_MS;
+    this.#rests++;
+    return true;
   }
 
   #takeUp(): BulkEnd | undefined {

@@ -46,7 +46,7 @@ function take(request: BulkRequest): void {
     jobs.set(request.id, new BulkJob(request.order, libc, performance.now()));
   } catch {
     const { place } = request.order;
-    answer({ id: request.id, report: { end: 'lacking', errno: 0, moved: 0, unread: 0, place, rest: undefined } });
+    answer({ id: request.id, report: { end: 'lacking', errno: 0, moved: 0, unread: 0, rests: 0, place, rest: undefined } });
   }
 }
 

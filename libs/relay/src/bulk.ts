@@ -5,6 +5,7 @@ import type { BulkOrder, BulkReport } from './bulk-job.ts';
 import type { BulkAnswer, BulkRequest } from './bulk-thread.ts';
 import { descriptorOf, F_DUPFD_CLOEXEC, type Libc, loadLibc, O_CLOEXEC, O_NONBLOCK } from './libc.ts';
 import type { Member } from './members.ts';
+import { noteRests } from './peer-queue.ts';
 import { type Swept, sweep } from './sweep.ts';
 
 /** Directions that the bulk thread moves at once; all others are read and written as everything is. Each takes four descriptors. */
@@ -139,6 +140,7 @@ export class BulkThread implements Swept {
     const { report } = answer;
     this.moved += report.moved;
     this.unread += report.unread;
+    noteRests(report.rests);
     if (report.end === 'unable') this.#state = 'unable';
     if (report.end === 'lacking') this.#restsUntil = performance.now() + LACKING_MS;
     this.#end(answer.id, lent, report);

@@ -10,6 +10,7 @@ export { InlineStream } from './inline-stream.ts';
 export * from './local.ts';
 export { type Member, Members } from './members.ts';
 export { Pace, type Paced } from './pace.ts';
+export { bulkRests } from './peer-queue.ts';
 export * from './pipe.ts';
 export * from './slab.ts';
 export type { Moved, RelayLimits, SpliceResult } from './splice.ts';

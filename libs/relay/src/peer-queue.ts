@@ -11,6 +11,18 @@ const UNSENT_BYTES = 128 << 10;
 /** So many looks in a row at a peer that is behind: its window is what is narrow, not its queue what is long. */
 const LOOKS = 32;
 
+let rests = 0;
+
+/** A transfer has rested so often because its peer was behind. */
+export function noteRests(count: number): void {
+  rests += count;
+}
+
+/** Times that bulk of this process, the bulk thread's included, has rested. */
+export function bulkRests(): number {
+  return rests;
+}
+
 const info = Buffer.alloc(INFO_BYTES);
 const size = Buffer.alloc(4);
 

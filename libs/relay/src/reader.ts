@@ -4,7 +4,7 @@ import { adopt, drain } from './adopt.ts';
 import type { Loan } from './bulk.ts';
 import { loadLibc, tcpDescriptorOf } from './libc.ts';
 import type { Pace } from './pace.ts';
-import { PeerQueue } from './peer-queue.ts';
+import { noteRests, PeerQueue } from './peer-queue.ts';
 import { RecordBuffer } from './record-buffer.ts';
 import { giveSlab, SLAB_SIZES, type SlabClass, takeSlab } from './slab.ts';
 import { beside, noteLarge, noteSmall, noteTurn, type Owner, queueFor } from './turns.ts';
@@ -283,8 +283,10 @@ export class Reader {
     if (this.#size > 0) noteLarge(owner);
     const most = this.#most();
     if (this.#size < 2 && SLAB_SIZES[this.#size] < most) this.#wanted = (this.#size + 1) as SlabClass;
-    if (SLAB_SIZES[this.#wanted] >= most && this.#lend()) return;
-    this.#spare();
+    if (SLAB_SIZES[this.#wanted] >= most) {
+      if (this.#lend()) return;
+      this.#spare();
+    }
     this.#turn += count;
     if (this.#turn < turnBytes || (this.#turn < turnBytes * LONE_SHARES && !beside(this.#options.owner))) return;
     this.#turn = 0;
@@ -306,12 +308,14 @@ export class Reader {
   #spare(): void {
     const rested = this.#rested;
     this.#rested = false;
-    if (rested || this.#options.spares !== true || this.#size < 2 || this.sink === undefined) return;
+    if (rested || this.#options.spares !== true || this.sink === undefined) return;
     const queue = queueFor(this.#options.owner);
     const libc = queue === undefined ? undefined : loadLibc();
     if (queue === undefined || libc === undefined) return;
     this.#queue ??= new PeerQueue(libc);
-    if (this.#queue.exceeds(tcpDescriptorOf(this.sink), queue)) this.#resting = setTimeout(this.#onRested, REST_MS);
+    if (!this.#queue.exceeds(tcpDescriptorOf(this.sink), queue)) return;
+    noteRests(1);
+    this.#resting = setTimeout(this.#onRested, REST_MS);
   }
 
   readonly #onRested = (): void => {

@@ -323,7 +323,7 @@ describe.runIf(linux)('the bulk thread', () => {
 
   it('leaves bulk alone for a while when there is no pipe to be had', async () => {
     const lacking = `import { parentPort } from 'node:worker_threads'; parentPort.postMessage({ ready: true });
-      const report = { end: 'lacking', errno: 0, moved: 0, unread: 0 };
+      const report = { end: 'lacking', errno: 0, moved: 0, unread: 0, rests: 0 };
       parentPort.on('message', ({ id }) => parentPort.postMessage({ id, report }));`;
     const thread = await started(script(lacking));
     await until('it runs', () => thread.running, 20_000);

@@ -1,4 +1,4 @@
-import { bulkBytes } from '@culvert/relay';
+import { bulkBytes, bulkRests } from '@culvert/relay';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 
 export interface ListenerMetrics {
@@ -72,6 +72,7 @@ export function createMetrics(registry: Registry, gauges: ListenerGauges): Liste
   counter('culvert_bulk_bytes_total', 'Payload bytes that the bulk thread moved', () => bulkBytes().moved);
   const unread = 'Payload bytes that went from one socket to the other within the kernel, without being read';
   counter('culvert_kernel_bytes_total', unread, () => bulkBytes().unread);
+  counter('culvert_bulk_rests_total', 'Times that bulk waited for an edge that was behind', () => bulkRests());
   return {
     visitors: new Counter({
       name: 'culvert_visitors_total',

@@ -90,6 +90,35 @@ describe('the published port of a listener', () => {
     expect(await told()).toBe(ends());
   });
 
+  it.runIf(process.platform === 'linux')(
+    'leaves much unread at a peer that is behind, where by the edge bulk rests beside who waits',
+    async () => {
+      const rests = (): Promise<number> => metricOf(listener, 'culvert_bulk_rests_total');
+      for (const way of ['direct', 'edge'] as const) {
+        const device = await world.bound(`behind-${way}`);
+        world.onDial = ({ path }) => {
+          const transfer = way === 'direct' ? dial(path) : world.transfer(path);
+          transfer.onData = (data) => {
+            if (data.length > 100) transfer.ws.pause();
+            else transfer.ws.send(data);
+          };
+        };
+        const asker = new Visitor(device.tcp);
+        asker.socket.setNoDelay(true).on('data', () => asker.socket.write('a question'));
+        asker.socket.write('a question');
+        await eventually('some answers', () => (asker.chunks.length > 20 ? true : undefined));
+        const bulk = new Visitor(device.tcp);
+        for (let i = 0; i < 256; i++) bulk.socket.write(Buffer.alloc(1 << 18));
+        if (way === 'edge') await eventually('that it rests', async () => ((await rests()) > 0 ? true : undefined));
+        const answers = asker.chunks.length;
+        await eventually('many more answers', () => (asker.chunks.length > answers + 500 ? true : undefined));
+        expect((await rests()) > 0).toBe(way === 'edge');
+        expect(bulk.socket.writableLength).toBeGreaterThan(0);
+        for (const { socket } of [asker, bulk]) socket.destroy();
+      }
+    },
+  );
+
   it('refuses unknown ids and unknown tokens', async () => {
     const path = `/v1/transfer/${LISTENER}/${'a'.repeat(22)}`;
     expect(await dial(path).answered()).toBe(404);
