@@ -6,7 +6,7 @@ const UNSENT_AT = 144;
 /** The window that the peer offers, `tcpi_snd_wnd`, is there since 5.4. */
 const WINDOW_AT = 228;
 const INFO_BYTES = WINDOW_AT + 4;
-/** As much unsent means that the window is closed, or the network slow: */
+/** As much unsent: the window is closed, or the network is what is slow. */
 const UNSENT_BYTES = 128 << 10;
 /** So many looks in a row at a peer that is behind: its window is what is narrow, not its queue what is long. */
 const LOOKS = 32;
