@@ -30,6 +30,19 @@ function saying(said: { window: number; unsent?: number; bytes?: number; fails?:
   };
 }
 
+/** A device sends so many bytes up, and all of them arrive. */
+async function carried(bytes: number, device: { byEdge: boolean; mask?: 'zero' }): Promise<void> {
+  const sent = randomBytes(bytes);
+  const { server, client } = await transferPair(cleanup, { client: { maxFrame: 1 << 20, ...device } });
+  const [visitor, local] = [await tcpPair(cleanup), await tcpPair(cleanup)];
+  const spliced = [server.splice(visitor.inside), client.splice(local.inside)];
+  local.outside.end(sent);
+  visitor.outside.end();
+  expect(sha(await readAll(visitor.outside))).toBe(sha(sent));
+  local.outside.resume();
+  expect((await Promise.all(spliced)).map(({ outcome }) => outcome)).toEqual(['ok', 'ok']);
+}
+
 describe.runIf(linux)('what a peer has not read', () => {
   it('is told by what the kernel offers and cannot send', async () => {
     const { outside, inside } = await tcpPair(cleanup);
@@ -107,7 +120,6 @@ describe.runIf(linux)('what a peer has not read', () => {
     cleanup.add([lend, exceeds], (spies) => {
       for (const spy of spies) spy.mockRestore();
     });
-    const sent = randomBytes(6 << 20);
     for (const [byEdge, waits] of [
       [true, false],
       [false, true],
@@ -117,14 +129,7 @@ describe.runIf(linux)('what a peer has not read', () => {
       exceeds.mockClear();
       const somebody = new Owner();
       const asks = setInterval(() => waits && noteSmall(somebody), 5);
-      const { server, client } = await transferPair(cleanup, { client: { maxFrame: 1 << 20, byEdge } });
-      const [visitor, local] = [await tcpPair(cleanup), await tcpPair(cleanup)];
-      const spliced = [server.splice(visitor.inside), client.splice(local.inside)];
-      local.outside.end(sent);
-      visitor.outside.end();
-      expect(sha(await readAll(visitor.outside))).toBe(sha(sent));
-      local.outside.resume();
-      expect((await Promise.all(spliced)).map(({ outcome }) => outcome)).toEqual(['ok', 'ok']);
+      await carried(6 << 20, { byEdge });
       clearInterval(asks);
       const asked = new Set(lend.mock.calls.map(([, , { place, queue }]) => (place === undefined ? queue : undefined)));
       expect(asked.has(QUEUE)).toBe(byEdge && waits);
@@ -136,17 +141,9 @@ describe.runIf(linux)('what a peer has not read', () => {
 describe.runIf(linux)('the bulk thread beside somebody who waits', () => {
   it('moves all that there is by an edge that is behind', async () => {
     await until('the bulk thread runs', () => bulkThread() !== undefined, 20_000);
-    const sent = randomBytes(40 << 20);
     const somebody = new Owner();
     const asks = setInterval(() => noteSmall(somebody), 5);
     cleanup.add(asks, clearInterval);
-    const { server, client } = await transferPair(cleanup, { client: { mask: 'zero', maxFrame: 1 << 20, byEdge: true } });
-    const [visitor, local] = [await tcpPair(cleanup), await tcpPair(cleanup)];
-    const spliced = [server.splice(visitor.inside), client.splice(local.inside)];
-    local.outside.end(sent);
-    visitor.outside.end();
-    expect(sha(await readAll(visitor.outside))).toBe(sha(sent));
-    local.outside.resume();
-    expect((await Promise.all(spliced)).map(({ outcome }) => outcome)).toEqual(['ok', 'ok']);
+    await carried(40 << 20, { mask: 'zero', byEdge: true });
   });
 });
